@@ -1,0 +1,1 @@
+"""Entrepot: a self-hosted inference cloud that sends each request where its answer costs least."""

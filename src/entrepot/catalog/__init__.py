@@ -1,0 +1,1 @@
+"""Turns files into checked values: configuration, models, prices and scenarios are parsed here, once."""

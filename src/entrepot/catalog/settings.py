@@ -1,0 +1,122 @@
+"""The configuration as one frozen tree of values, parsed once at start-up.
+
+Each part of the gateway takes the branch that it needs; nothing reads the environment or a file
+later. How a text becomes this tree, with every mistake reported at once, is in `catalog.load`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field
+
+from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.routing.settings import RoutingSettings
+
+MIB = 1024 * 1024
+
+Auth = Literal["bearer", "api-key", "none"]
+
+
+class Secret:
+    """A key that a host wants, read once; neither its repr nor its text shows it."""
+
+    __slots__ = ("_value", "origin")
+
+    def __init__(self, value: str, origin: str) -> None:
+        self._value = value
+        self.origin = origin
+
+    def reveal(self) -> str:
+        """Return the secret itself, for the one header that carries it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret(from {self.origin})"
+
+
+class ServerSettings(Struct, frozen=True):
+    """Where we listen, and the limits of what a client may send.
+
+    Units: bytes, seconds. `request_timeout_s` bounds the time in which a client has to send a request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    console_host: str = "127.0.0.1"
+    console_port: int = 8001
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    max_body_bytes: int = 32 * MIB
+    max_header_bytes: int = 32 * 1024
+    max_connections: int = 8192
+    request_timeout_s: float = 60.0
+    keep_alive_s: float = 120.0
+    shutdown_grace_s: float = 10.0
+
+
+class LedgerSettings(Struct, frozen=True):
+    """How the journal is kept.
+
+    Units: bytes, seconds. `default_output_tokens` is the limit sent to the host when a key has a budget and the
+    client set no limit: without one no reservation would be an upper bound.
+    """
+
+    segment_bytes: int = 64 * MIB
+    sync_interval_s: float = 0.02
+    default_output_tokens: int = 8192
+
+
+class KeyCaps(Struct, frozen=True):
+    """The largest values that a client may ask for, whatever its key.
+
+    Units: USD per hour, seconds.
+    """
+
+    usd_per_hour: float = 100_000.0
+    seconds: float = 86_400.0
+
+
+class HostSettings(Struct, frozen=True):
+    """How a host is reached.
+
+    Units: seconds. `cancels_plain_calls` is false for hosts that go on computing a non-streamed
+    call when its connection closes (llama.cpp's server): those are driven with a stream.
+    `first_byte_timeout_s` bounds the wait for the first content, `idle_timeout_s` a silence after it.
+    """
+
+    name: str
+    base_url: str
+    owner_country: str | None = None
+    auth: Auth = "bearer"
+    secret: Secret | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    proxy: str | None = None
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 300.0
+    idle_timeout_s: float = 60.0
+    max_connections: int = 1024
+    cancels_plain_calls: bool = True
+    simulated: bool = False
+
+
+class EndpointSettings(Struct, frozen=True):
+    """An endpoint with what the gateway needs to call it: its host, and its name for the model."""
+
+    endpoint: Endpoint
+    host: HostSettings
+    upstream_model: str
+    drop_parameters: frozenset[str] = frozenset()
+
+
+class Settings(Struct, frozen=True):
+    """Everything that one gateway process is told at its start."""
+
+    server: ServerSettings = ServerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    routing: RoutingSettings = RoutingSettings()
+    caps: KeyCaps = KeyCaps()
+    models: tuple[Model, ...] = ()
+    hosts: tuple[HostSettings, ...] = ()
+    endpoints: tuple[EndpointSettings, ...] = ()

@@ -1,0 +1,60 @@
+"""Models, and endpoints that serve them: the facts that routing decides by.
+
+How an endpoint is reached (address, credentials, timeouts) is not here: routing must not be able to
+depend on it. Those settings are in `catalog.settings`.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from entrepot.domain.estimate import Estimate
+from entrepot.domain.prices import Prices
+
+
+class Operation(StrEnum):
+    """What a request asks for; the value is its path below /v1."""
+
+    CHAT = "chat/completions"
+    COMPLETION = "completions"
+    EMBEDDING = "embeddings"
+
+
+class Model(Struct, frozen=True):
+    """Weights with a name `developer/name`.
+
+    Units: `verbosity_tokens` output tokens per answer (reasoning included), `bytes_per_token` bytes of
+    the request body per prompt token; both are priors until measured.
+    """
+
+    name: str
+    origin_country: str | None = None
+    verbosity_tokens: Estimate | None = None
+    bytes_per_token: Estimate | None = None
+
+
+class Endpoint(Struct, frozen=True):
+    """One model at one host. `name` is `model@host`.
+
+    Units: tokens, seconds, tokens/s/user. None means that nobody declared it; rules and preferences
+    read an undeclared attribute as the answer that protects the sender.
+    """
+
+    name: str
+    model: str
+    host: str
+    prices: Prices | None
+    context_tokens: int
+    operations: frozenset[Operation] = frozenset({Operation.CHAT})
+    max_output_tokens: int | None = None
+    owner_country: str | None = None
+    origin_country: str | None = None
+    region: str | None = None
+    quantization: str | None = None
+    trains_on_data: bool | None = None
+    zero_data_retention: bool | None = None
+    retention_days: int | None = None
+    unsupported_parameters: frozenset[str] = frozenset()
+    declared_ttft_s: Estimate | None = None
+    declared_tokens_per_s: Estimate | None = None
+    simulated: bool = False

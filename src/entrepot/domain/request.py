@@ -1,0 +1,72 @@
+"""What routing knows of a request: never its text, only sizes, wishes and limits."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from entrepot.domain.endpoint import Operation
+
+DataCollection = Literal["allow", "deny"]
+Sort = Literal["price", "throughput", "latency"]
+
+
+class Slo(Struct, frozen=True):
+    """Limits and the value of time that the sender set; None where it set none.
+
+    Units: seconds, tokens/s/user, nano-USD, USD per hour of waiting.
+    """
+
+    ttft_s: float | None = None
+    tokens_per_s: float | None = None
+    answer_s: float | None = None
+    max_nusd: int | None = None
+    usd_per_hour: float | None = None
+
+
+class MaxPrice(Struct, frozen=True):
+    """The dearest unit prices that the sender accepts.
+
+    Units: nano-USD per million tokens, nano-USD per request.
+    """
+
+    input_nusd_per_mtok: int | None = None
+    output_nusd_per_mtok: int | None = None
+    request_nusd: int | None = None
+
+
+class Preferences(Struct, frozen=True):
+    """OpenRouter's `provider` object, parsed; its defaults where the sender said nothing.
+
+    Units: `min_tokens_per_s` tokens/s/user and `max_ttft_s` seconds; both demote, they never exclude.
+    """
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+    sort: Sort | None = None
+    max_price: MaxPrice | None = None
+    quantizations: tuple[str, ...] = ()
+    data_collection: DataCollection = "allow"
+    zero_data_retention: bool = False
+    require_parameters: bool = False
+    min_tokens_per_s: float | None = None
+    max_ttft_s: float | None = None
+
+
+class Request(Struct, frozen=True):
+    """One request as routing sees it.
+
+    Units: `prompt_bytes` bytes of the request body; `max_output_tokens` tokens per choice, None where the
+    sender set no limit; `choices` answers asked for (`n` times the number of prompts).
+    """
+
+    operation: Operation
+    models: tuple[str, ...]
+    prompt_bytes: int
+    max_output_tokens: int | None = None
+    choices: int = 1
+    stream: bool = False
+    parameters: frozenset[str] = frozenset()
+    slo: Slo = Slo()
+    preferences: Preferences = Preferences()

@@ -1,0 +1,29 @@
+"""What an attempt consumed, in one convention: four kinds of prompt and output tokens that never overlap.
+
+OpenAI counts cached tokens inside prompt tokens, Anthropic outside; `wire` normalises both into
+this value once, so that no line of a bill is counted twice.
+"""
+
+from msgspec import Struct
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of one attempt.
+
+    Units: tokens. `reasoning_tokens` are a part of `output_tokens`; the three prompt kinds are disjoint.
+    `estimated` says that the host did not report them; `contradictory` that its report disagreed with
+    itself and the cautious (dearer) reading was taken.
+    """
+
+    uncached_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    contradictory: bool = False
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Return all prompt tokens, whichever way they were billed."""
+        return self.uncached_tokens + self.cached_tokens + self.cache_write_tokens

@@ -1,0 +1,1 @@
+"""Who wins: demand and supply over the same routing and serving economics that the product runs."""

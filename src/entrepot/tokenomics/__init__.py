@@ -1,0 +1,1 @@
+"""What serving costs: from architecture and hardware to step time, operating points and price."""

@@ -1,0 +1,1 @@
+"""Protocol code without IO: bytes in, events out, so that each split of a stream can be tested."""
