@@ -96,6 +96,7 @@ class Results:
         self.failures: list[str] = []
         self.notes: list[str] = []
         self.foreign_busy_cores: list[float] = []
+        self.backlogs_bytes: list[float] = []  # of the poster, after each of the gateway's steps
 
     def add(self, relay: str, round_number: int, sample: dict[str, float]) -> None:
         """Keeps what one step yielded."""
@@ -144,6 +145,7 @@ def poster_members(results: Results, posting: Posting) -> dict[str, object]:
     sustained = sustained_per_s(results, posting) or (None, None)
     return {
         "poster_backlog_end_bytes": posting.backlog_end_bytes,
+        "poster_backlog_most_bytes": max(results.backlogs_bytes, default=None),
         "poster_catch_up_after_run_s": posting.run_catch_up_s,
         "poster_cpu_per_request_us": posting.cpu_per_request_us,
         "poster_capacity_requests_per_s": posting.capacity_per_s,
@@ -250,10 +252,12 @@ def target_lines(results: Results) -> list[str]:
 
 def poster_lines(results: Results, posting: Posting) -> list[str]:
     """What the poster costs and what can be sustained with it caught up."""
+    most = results.backlogs_bytes
     backlog, caught_up = posting.backlog_end_bytes, posting.run_catch_up_s
     lines = [
         "poster backlog at the end of the run: "
         + ("not available" if backlog is None else f"{backlog:,.0f} bytes")
+        + (f" (at most {max(most):,.0f} after a step)" if most else "")
         + (", not caught up in time" if caught_up is None else f", caught up in {caught_up:.1f} s")
     ]
     if posting.cpu_per_request_us is None or posting.capacity_per_s is None:

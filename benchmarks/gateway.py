@@ -35,7 +35,7 @@ from bench_load import (
     compile_programs,
     set_pace,
 )
-from bench_poster import Posting, measure_poster, poster_cpu_s
+from bench_poster import Posting, backlog_bytes, measure_poster, poster_cpu_s
 from bench_processes import (
     Cores,
     Running,
@@ -181,6 +181,8 @@ def measure(bench: Bench, relay: Relay, step_number: int, round_number: int) -> 
         foreign_s = busy_s(bench.load.cores) - all_s - (our_cpu_s(bench) - ours_s)
         bench.results.foreign_busy_cores.append(max(0.0, foreign_s / (wall_s + SETTLE_S)))
         bench.results.add(relay.name, round_number, sample | {"memory": memory_mib(pid)})
+        backlog = backlog_bytes(relay)
+        bench.results.backlogs_bytes += [] if backlog is None else [backlog]
     if asked.failed:
         where = f"{relay.name}, {figure}, round {round_number + 1}"
         bench.results.failures.append(f"{where}: {asked.failed} failed: {asked.last_error}")

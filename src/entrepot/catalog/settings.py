@@ -66,8 +66,8 @@ class LedgerSettings(Struct, frozen=True):
     default_output_tokens: int = 8192
 
 
-class KeyCaps(Struct, frozen=True):
-    """The largest values that a client may ask for, whatever its key.
+class RequestCaps(Struct, frozen=True):
+    """The largest values that a client may ask for, unless its key says otherwise.
 
     Units: USD per hour, seconds.
     """
@@ -116,7 +116,7 @@ class Settings(Struct, frozen=True):
     server: ServerSettings = ServerSettings()
     ledger: LedgerSettings = LedgerSettings()
     routing: RoutingSettings = RoutingSettings()
-    caps: KeyCaps = KeyCaps()
+    caps: RequestCaps = RequestCaps()
     models: tuple[Model, ...] = ()
     hosts: tuple[HostSettings, ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()

@@ -1,0 +1,30 @@
+"""`entrepot config`: look at a configuration before it serves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.catalog.load import load_settings
+from entrepot.catalog.show import settings_text
+from entrepot.cli.options import AsJson
+
+app = typer.Typer(help="Check a configuration, or show what it amounts to.", no_args_is_help=True)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file.")]
+
+
+@app.command()
+def check(config: ConfigFile = Path("entrepot.toml")) -> None:
+    """Report every mistake of a configuration with file, key and line; exit 2 if there is one."""
+    settings = load_settings(config, os.environ)
+    typer.echo(f"{config}: {len(settings.hosts)} hosts, {len(settings.endpoints)} endpoints, no mistakes")
+
+
+@app.command()
+def show(config: ConfigFile = Path("entrepot.toml"), as_json: AsJson = False) -> None:
+    """Print the whole configuration with its defaults; secrets by their origin only."""
+    typer.echo(settings_text(load_settings(config, os.environ), as_json=as_json))

@@ -1,0 +1,98 @@
+"""The admin API: metrics, endpoints, keys, corrections; every route wants the console's own token."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+from collections.abc import Generator
+from time import time_ns
+
+import msgspec
+import uvicorn
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from entrepot.console.metrics import GatewayCollector
+from entrepot.gateway.gateway import Gateway
+from entrepot.gateway.routes import endpoints_json
+from entrepot.ledger.corrections import Correction
+
+MOST_CORRECTIONS_BYTES = 16 * 1024 * 1024
+
+
+class _TokenCheck:
+    """Refuses every request that does not carry the token, in constant time."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        presented = Headers(scope=scope).get("authorization", "").encode()
+        if hmac.compare_digest(presented, self._expected):
+            await self._app(scope, receive, send)
+            return
+        message = "send `Authorization: Bearer TOKEN`; the token is in console.json of the data directory"
+        refused = JSONResponse({"error": {"message": message, "type": "authentication_error"}}, 401)
+        await refused(scope, receive, send)
+
+
+def console_app(gateway: Gateway, token: str) -> Starlette:
+    """Return the console's application for one gateway."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(GatewayCollector(gateway))
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def endpoints(request: Request) -> Response:
+        return _json({"data": endpoints_json(gateway)})
+
+    async def corrections(request: Request) -> Response:
+        body = await request.body()
+        if len(body) > MOST_CORRECTIONS_BYTES:
+            return JSONResponse({"error": {"message": "too many corrections at once; send fewer"}}, 413)
+        try:
+            wanted = msgspec.json.decode(body, type=list[Correction])
+        except msgspec.ValidationError as error:
+            return JSONResponse({"error": {"message": f"not a list of corrections: {error}"}}, 400)
+        applied = sum(gateway.ledger.correct(correction.entry(time_ns())) for correction in wanted)
+        return _json({"applied": applied, "known": len(wanted) - applied})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/admin/endpoints", endpoints),
+            Route("/admin/corrections", corrections, methods=["POST"]),
+        ],
+        middleware=[Middleware(_TokenCheck, token=token)],
+    )
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+class ConsoleServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the command that started us has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the command."""
+        yield
+
+
+def console_server(gateway: Gateway, token: str, *, host: str, port: int) -> ConsoleServer:
+    """Return a server of the console, ready to `serve()` on the running loop."""
+    app = console_app(gateway, token)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, log_level="warning", access_log=False, lifespan="off"
+    )
+    return ConsoleServer(config)

@@ -1,0 +1,90 @@
+"""The gateway's counts in Prometheus' words, read at the moment of the scrape.
+
+A collector of our own rather than the client's counters: those take a lock at every increment, on the
+way of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from entrepot.domain.money import NUSD_PER_USD
+from entrepot.domain.outcome import Outcome
+from entrepot.gateway.gateway import Gateway
+
+
+class GatewayCollector(Collector):
+    """Yields the metrics of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all metric families as they stand now."""
+        yield from self._attempts()
+        yield from self._ledger()
+        yield from self._endpoints()
+
+    def _attempts(self) -> Iterator[Metric]:
+        attempts = CounterMetricFamily(
+            "entrepot_attempts", "Attempts by endpoint and outcome.", labels=["endpoint", "outcome"]
+        )
+        tokens = CounterMetricFamily("entrepot_tokens", "Tokens settled.", labels=["endpoint", "kind"])
+        spent = CounterMetricFamily("entrepot_spent_usd", "Dollars settled.", labels=["endpoint"])
+        for target in self._gateway.targets:
+            name, counts = target.endpoint.name, self._gateway.counters.endpoints[target.index]
+            for outcome, count in zip(Outcome, counts.attempts, strict=True):
+                attempts.add_metric([name, outcome.name.lower()], count)
+            tokens.add_metric([name, "prompt"], counts.prompt_tokens)
+            tokens.add_metric([name, "output"], counts.output_tokens)
+            spent.add_metric([name], counts.spent_nusd / NUSD_PER_USD)
+        refusals = CounterMetricFamily("entrepot_refusals", "Requests refused, by reason.", labels=["code"])
+        for code, count in self._gateway.counters.refusals.items():
+            refusals.add_metric([code], count)
+        yield from (attempts, tokens, spent, refusals)
+
+    def _ledger(self) -> Iterator[Metric]:
+        ledger = self._gateway.ledger
+        yield GaugeMetricFamily(
+            "entrepot_journal_backlog_bytes",
+            "Bytes of the journal that the store does not have yet.",
+            value=ledger.backlog_bytes(),
+        )
+        yield GaugeMetricFamily(
+            "entrepot_open_reservations",
+            "Attempts under way that hold a reservation.",
+            value=ledger.open_reservations,
+        )
+        yield GaugeMetricFamily(
+            "entrepot_client_connections",
+            "Open connections of clients.",
+            value=len(self._gateway.listener.connections),
+        )
+
+    def _endpoints(self) -> Iterator[Metric]:
+        now_s = monotonic()
+        families = {
+            name: GaugeMetricFamily(f"entrepot_endpoint_{name}", text, labels=["endpoint", "basis"])
+            for name, text in (
+                ("ttft_seconds", "Expected time to first token."),
+                ("tpot_seconds", "Expected time per output token."),
+                ("failure_ratio", "Expected share of attempts that fail."),
+            )
+        }
+        in_flight = GaugeMetricFamily(
+            "entrepot_endpoint_in_flight", "Attempts under way.", labels=["endpoint"]
+        )
+        for target in self._gateway.targets:
+            kpis = self._gateway.knowledge.kpis(target.index, now_s)
+            name = target.endpoint.name
+            for family, estimate in zip(
+                families.values(), (kpis.ttft_s, kpis.tpot_s, kpis.failure_share), strict=True
+            ):
+                family.add_metric([name, estimate.basis.value], estimate.value)
+            in_flight.add_metric([name], kpis.in_flight)
+        yield from families.values()
+        yield in_flight

@@ -1,0 +1,192 @@
+"""One try of a request at one endpoint: sent, relayed, and turned into a ledger entry and an observation.
+
+What an attempt cost is known in four ways, and the difference is kept: the host reported usage; it
+was cut and its tokens are estimated from bytes; it surely cost nothing; or nobody knows, *at most X*.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time_ns
+
+from entrepot.domain.endpoint import Operation
+from entrepot.domain.errors import HostFault
+from entrepot.domain.ids import request_id_text
+from entrepot.domain.outcome import Outcome
+from entrepot.gateway import headers
+from entrepot.gateway.call import Call
+from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay, StreamRelay
+from entrepot.gateway.target import Target
+from entrepot.ledger.entries import Reserve
+from entrepot.routing.decision import Candidate
+from entrepot.wire.answer import AnswerScan
+from entrepot.wire.body import host_body
+from entrepot.wire.error_body import host_error
+
+TEMPLATE_ALLOWANCE_TOKENS = 64  # what a chat template may add to the bytes of the request
+CLIENT_FAULTS = frozenset({400, 413, 422})
+
+
+class Attempt:
+    """A try of `call` at `target`. `number` counts from 1 within the request."""
+
+    def __init__(self, call: Call, target: Target, candidate: Candidate, number: int, *, fresh: bool) -> None:
+        self.call = call
+        self.target = target
+        self.candidate = candidate
+        self.number = number
+        self.in_flight = 0
+        self.stale = False
+        self.relay: Relay | None = None
+        self.fault: HostFault | None = None
+        self._fresh = fresh
+        self.sent = False
+        self.began_s = monotonic()
+        request = call.body.request
+        self.bound_nusd = target.prices.bound_nusd(
+            request.prompt_bytes + TEMPLATE_ALLOWANCE_TOKENS,
+            target.output_bound_tokens(request, call.output_limit),
+        )
+
+    @property
+    def reserve(self) -> Reserve:
+        """Return the entry to write before the first byte goes out."""
+        call, target = self.call, self.target
+        return Reserve(
+            request_id=call.request_id,
+            attempt=self.number,
+            at_ns=call.at_ns if self.number == 1 else time_ns(),
+            key_id=call.key_id,
+            endpoint_id=target.ref.endpoint_id,
+            price_version=target.ref.price_version,
+            amount_nusd=self.bound_nusd,
+            prompt_bytes=call.body.request.prompt_bytes,
+            operation=call.body.request.operation,
+            stream=call.body.stream,
+            choices=call.body.request.choices,
+            decision=call.packed_decision if self.number == 1 else b"",
+        )
+
+    async def run(self, *, bytes_per_token: float, watched: set[Relay]) -> None:
+        """Send the attempt and relay its answer until it is over; `fault` says how it failed, if it did."""
+        call, target = self.call, self.target
+        fold = not call.body.stream and not target.host.cancels_plain_calls
+        fold = fold and call.body.request.operation is not Operation.EMBEDDING
+        body = host_body(
+            call.body,
+            model=target.settings.upstream_model,
+            usage_in_stream=True,
+            force_stream=fold,
+            max_output_tokens=call.output_limit,
+            drop=target.settings.drop_parameters,
+        )
+        attempt_id = f"{request_id_text(call.request_id)}-{self.number}"
+        head = target.request_head(
+            call.body.request.operation,
+            attempt_id,
+            headers.passed(call.exchange.headers, headers.TO_HOST),
+            len(body),
+        )
+        connection = None if self._fresh else target.pool.take()
+        if connection is None:
+            try:
+                connection = await target.pool.connect()
+            except HostFault as fault:
+                self.fault = fault
+                return
+        if call.exchange.closed:
+            target.pool.give_back(connection)
+            return
+        reused = connection.used > 0
+        self.sent = True
+        self.relay = relay = self._relay(fold=fold, bytes_per_token=bytes_per_token)
+        watched.add(relay)
+        try:
+            relay.ride(connection)
+            connection.send(head, body, relay)
+            await relay.ended
+        finally:
+            watched.discard(relay)
+            relay.give_up("the gateway is stopping")
+        self.stale = reused and relay.status == 0 and relay.failure is not None and not relay.cancelled
+        self.fault = self._fault(relay)
+
+    def _relay(self, *, fold: bool, bytes_per_token: float) -> Relay:
+        call = self.call
+        exchange, operation = call.exchange, call.body.request.operation
+        if not (call.body.stream or fold):
+            return PlainRelay(exchange, operation, sent_s=self.began_s)
+        hide = call.body.stream and not call.body.include_usage
+        scan = AnswerScan(operation=operation, hide_usage=hide, bytes_per_token=bytes_per_token)
+        if fold:
+            return FoldRelay(exchange, scan, call.body.request, sent_s=self.began_s)
+        return StreamRelay(
+            exchange,
+            scan,
+            sent_s=self.began_s,
+            reply_headers=lambda: self.reply_headers,
+        )
+
+    @property
+    def reply_headers(self) -> bytes:
+        """Return the header lines that an answer of this attempt carries."""
+        call, target = self.call, self.target
+        why = (
+            call.reason if self.number == 1 else f"attempt {self.number}, after others failed; {call.reason}"
+        )
+        lines = b"%b: %b\r\n%b%b: %.9f\r\n%b: %b\r\n" % (
+            headers.REQUEST_ID,
+            request_id_text(call.request_id).encode(),
+            target.reply_headers,
+            headers.EXPECTED_COST,
+            self.candidate.dollars,
+            headers.REASON,
+            headers.ascii_value(why),
+        )
+        if call.output_limit is not None:
+            lines += b"%b: %d\r\n" % (headers.OUTPUT_LIMIT, call.output_limit)
+        if self.relay is not None:
+            lines += headers.passed(self.relay.headers, headers.TO_CLIENT)
+        return lines
+
+    def _fault(self, relay: Relay) -> HostFault | None:
+        if relay.cancelled:
+            return None
+        if relay.status not in (0, 200):
+            message = str(host_error(relay.error_body))
+            return HostFault(message or f"answered with status {relay.status}", status=relay.status)
+        if relay.failure is not None:
+            return HostFault(relay.failure, status=relay.status, charged=True)
+        return None
+
+    @property
+    def cancelled(self) -> bool:
+        """Return whether the client left before the end."""
+        return self.call.exchange.closed if self.relay is None else self.relay.cancelled
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return how the attempt ended."""
+        relay = self.relay
+        if self.cancelled:
+            return Outcome.CANCELLED
+        if self.fault is None:
+            return Outcome.OK
+        if relay is None:
+            return Outcome.FAILED
+        if relay.timed_out:
+            return Outcome.TIMED_OUT
+        if relay.status == 429:
+            return Outcome.RATE_LIMITED
+        if relay.status in CLIENT_FAULTS:
+            return Outcome.REFUSED
+        return Outcome.TRUNCATED if relay.started else Outcome.FAILED
+
+    @property
+    def censored(self) -> bool:
+        """Return whether the durations and tokens seen are only *at least*: cancelled, timed out, cut."""
+        relay = self.relay
+        if relay is None or relay.cancelled or relay.timed_out or relay.failure is not None:
+            return True
+        if isinstance(relay, StreamRelay):
+            return relay.scan.cut_by_length
+        return isinstance(relay, PlainRelay) and relay.answer is not None and relay.answer.cut_by_length

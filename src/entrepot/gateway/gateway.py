@@ -1,0 +1,378 @@
+"""The way of a request: parse → admit → choose → reserve → attempt → settle.
+
+One coroutine owns it and reads from top to bottom; what it calls either decides (pure, elsewhere) or
+acts. Whatever happens on the way, the `finally` closes the reservation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import traceback
+from collections import deque
+from collections.abc import Coroutine
+from random import Random
+from time import monotonic, time_ns
+
+import msgspec
+
+from entrepot.catalog.settings import Settings
+from entrepot.domain.endpoint import Operation
+from entrepot.domain.errors import DataError, HostFault, Refusal
+from entrepot.domain.ids import RequestIds
+from entrepot.domain.outcome import Outcome
+from entrepot.gateway.attempt import CLIENT_FAULTS, Attempt
+from entrepot.gateway.call import Call
+from entrepot.gateway.closing import closing_entry
+from entrepot.gateway.counters import Counters
+from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.headers import COST
+from entrepot.gateway.listener import Listener
+from entrepot.gateway.log import EventLog
+from entrepot.gateway.observe import observation
+from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
+from entrepot.gateway.routes import CALLS, answer_read
+from entrepot.gateway.target import Target
+from entrepot.gateway.upstream import HostPool
+from entrepot.ledger.entries import Closing, Conflict, Expire, Settle, Void
+from entrepot.ledger.keys import AS_CONFIGURED, Key, digest_of
+from entrepot.ledger.ledger import Ledger
+from entrepot.routing.choose import Router
+from entrepot.routing.decision import pack
+from entrepot.routing.explain import reason
+from entrepot.routing.kpi.knowledge import Knowledge
+from entrepot.wire.body import Caps, parse_body
+
+MOST_ATTEMPTS = 8
+SWEEP_S = 0.25
+_BEARER = b"bearer "
+
+_NO_KEY = Refusal(
+    http_status=401,
+    type="authentication_error",
+    code="missing_api_key",
+    message="no API key: send `Authorization: Bearer sk-ent-…`; `entrepot key create` makes one",
+)
+_WRONG_KEY = Refusal(
+    http_status=401,
+    type="authentication_error",
+    code="invalid_api_key",
+    message="this API key is unknown or revoked; `entrepot key list` shows the valid ones",
+)
+_OUR_FAULT = Refusal(
+    http_status=500,
+    type="server_error",
+    code="internal_error",
+    message="a fault of the gateway, not of your request; its event log tells more",
+)
+
+
+class Gateway:
+    """The data plane of one process.
+
+    `random` gives the draws of exploration; they are written into each decision.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        knowledge: Knowledge,
+        log: EventLog,
+        random: Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.log = log
+        self.pools = {host.name: HostPool(host) for host in settings.hosts}
+        self.targets = tuple(
+            Target(index, entry, self.pools[entry.host.name], ledger.register(entry.endpoint))
+            for index, entry in enumerate(settings.endpoints)
+        )
+        self.counters = Counters(len(self.targets))
+        self.knowledge = knowledge
+        self.router = Router(
+            tuple(target.endpoint for target in self.targets),
+            {model.name: model for model in settings.models},
+            settings.routing,
+            knowledge,
+        )
+        self.listener = Listener(settings.server, self.serve)
+        self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
+        self._ids = RequestIds(secrets.randbits(32))
+        self._random = random if random is not None else Random()
+        self._caps = Caps(seconds=settings.caps.seconds, usd_per_hour=settings.caps.usd_per_hour)
+        self._watched: set[Relay] = set()
+        self._tasks: dict[asyncio.Task[None], Exchange] = {}
+        self._loop = asyncio.get_running_loop()
+        self._time_scale = settings.routing.time_scale
+
+    # -- the way of a request
+
+    def serve(self, exchange: Exchange) -> None:
+        """Answer one exchange; calls go their way as a task of their own."""
+        operation = CALLS.get(exchange.path)
+        if operation is None:
+            answer_read(self, exchange)
+        else:
+            self.spawn(exchange, self.answer(exchange, operation))
+
+    def spawn(self, exchange: Exchange, answering: Coroutine[None, None, None]) -> None:
+        """Run a coroutine that answers an exchange; `drain` waits for it."""
+        task = self._loop.create_task(answering)
+        self._tasks[task] = exchange
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        """Forget a task; a fault of ours is logged and told as a 500, never as a closed connection."""
+        exchange = self._tasks.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.log.error("fault", problem=repr(error), where=_where(error))
+            exchange.refuse(_OUR_FAULT)
+
+    async def answer(self, exchange: Exchange, operation: Operation) -> None:
+        """Answer a call: choose, reserve, attempt, settle; on to the next while nothing was sent."""
+        call = self._decide(exchange, operation)
+        if isinstance(call, Refusal):
+            self.counters.refused(call)
+            exchange.refuse(call)
+            return
+        faults: list[HostFault] = []
+        waiting = deque((candidate, False) for candidate in call.decision.candidates)
+        for number in range(1, MOST_ATTEMPTS + 1):
+            if not waiting:
+                break
+            candidate, fresh = waiting.popleft()
+            attempt = Attempt(call, self.targets[candidate.endpoint_index], candidate, number, fresh=fresh)
+            refusal = self._reserve(attempt)
+            if refusal is not None:
+                self.counters.refused(refusal)
+                exchange.refuse(refusal)
+                return
+            try:
+                await attempt.run(
+                    bytes_per_token=1.0
+                    / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
+                    watched=self._watched,
+                )
+            finally:
+                self._close(attempt)
+            if attempt.fault is None:
+                return
+            faults.append(attempt.fault)
+            if not self._may_try_next(attempt):
+                break
+            if attempt.stale:
+                waiting.appendleft((candidate, True))
+        exchange.refuse(_unanswered(call, faults))
+
+    def _decide(self, exchange: Exchange, operation: Operation) -> Call | Refusal:
+        """Parse, admit and choose; nothing is sent or kept before all three went well."""
+        at_ns = time_ns()
+        exchange.request_id = request_id = self._ids.next(at_ns)
+        if exchange.method != b"POST":
+            return _wrong_method(exchange.method, "POST")
+        key = self.key_of(exchange)
+        if isinstance(key, Refusal):
+            return key
+        body = parse_body(exchange.body, operation, caps=self._caps_of(key))
+        if isinstance(body, Refusal):
+            return body
+        has_budget = key.budget_nusd is not None
+        decision = self.router.decide(
+            body.request,
+            now_s=monotonic(),
+            draw=self._random.random(),
+            draw_pick=self._random.random(),
+            needs_price=has_budget,
+        )
+        if isinstance(decision, Refusal):
+            return decision
+        limit = None
+        if has_budget and body.request.max_output_tokens is None and operation is not Operation.EMBEDDING:
+            limit = self._output_limit(decision.candidates[0].endpoint_index)
+        return Call(
+            exchange=exchange,
+            request_id=request_id,
+            at_ns=at_ns,
+            key_id=key.key_id,
+            body=body,
+            decision=decision,
+            packed_decision=pack(decision, self._endpoint_ids),
+            reason=reason(decision, self.router.endpoints),
+            output_limit=limit,
+        )
+
+    def key_of(self, exchange: Exchange) -> Key | Refusal:
+        """Return the key that the exchange presents, or why it is refused."""
+        presented = exchange.header(b"authorization")
+        if presented is None or presented[:7].lower() != _BEARER:
+            return _NO_KEY
+        key = self.ledger.key(digest_of(presented[7:].strip()))
+        return _WRONG_KEY if key is None else key
+
+    def _caps_of(self, key: Key) -> Caps:
+        if key.caps == AS_CONFIGURED:
+            return self._caps
+        own = {name: value for name, value in msgspec.structs.asdict(key.caps).items() if value is not None}
+        return msgspec.structs.replace(self._caps, **own)
+
+    def _output_limit(self, endpoint_index: int) -> int:
+        endpoint = self.targets[endpoint_index].endpoint
+        most = endpoint.max_output_tokens or endpoint.context_tokens
+        return min(self.settings.ledger.default_output_tokens, most)
+
+    def _reserve(self, attempt: Attempt) -> Refusal | None:
+        try:
+            refusal = self.ledger.reserve(attempt.reserve)
+        except DataError as error:
+            self.log.error("journal", problem=str(error))
+            return Refusal(
+                http_status=503,
+                type="server_error",
+                code="journal_unavailable",
+                message=f"the ledger cannot be written, so nothing is sent: {error}",
+                retry_after_s=5.0,
+            )
+        if refusal is None:
+            attempt.in_flight = self.knowledge.started(attempt.target.index)
+        return refusal
+
+    def _close(self, attempt: Attempt) -> None:
+        """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
+        index, now_s = attempt.target.index, monotonic()
+        self.knowledge.ended(index)
+        closing = closing_entry(
+            attempt,
+            time_ns(),
+            time_scale=self._time_scale,
+            tokens_per_byte=self.knowledge.tokens_per_stream_byte(index, now_s)[1],
+        )
+        self._book(closing)
+        self.knowledge.observe(observation(attempt, closing, now_s))
+        self.counters.endpoints[index].attempted(closing)
+        if attempt.fault is not None:
+            self._report(attempt, attempt.fault)
+        relay = attempt.relay
+        if isinstance(relay, PlainRelay | FoldRelay) and relay.reply is not None and not relay.cancelled:
+            cost = (
+                b"%b: %.9f\r\n" % (COST, closing.bill.total_nusd / 1e9)
+                if isinstance(closing, Settle)
+                else b""
+            )
+            lines = attempt.reply_headers + cost
+            attempt.call.exchange.reply(200, relay.reply, headers=lines)
+        elif isinstance(relay, Relay) and attempt.fault is None and relay.started:
+            attempt.call.exchange.end()
+
+    def _book(self, closing: Closing) -> None:
+        """Write the entry that closes a reservation; one that cannot be written stays reserved."""
+        conflict: Conflict | None
+        try:
+            match closing:
+                case Settle():
+                    conflict = self.ledger.settle(closing)
+                case Void():
+                    conflict = self.ledger.void(closing)
+                case Expire():
+                    conflict = self.ledger.expire(closing)
+        except DataError as error:
+            self.log.error("journal", problem=str(error), request_id=closing.request_id.hex())
+            return
+        if conflict is not None:
+            self.log.error("ledger_conflict", problem=str(conflict), request_id=closing.request_id.hex())
+
+    def _report(self, attempt: Attempt, fault: HostFault) -> None:
+        if attempt.outcome is not Outcome.REFUSED:
+            self.log.warning(
+                "attempt_failed",
+                request_id=attempt.call.request_id.hex(),
+                attempt=attempt.number,
+                endpoint=attempt.target.endpoint.name,
+                status=fault.status,
+                reason=fault.reason[:300],
+            )
+
+    def _may_try_next(self, attempt: Attempt) -> bool:
+        started = attempt.relay is not None and attempt.relay.started
+        return not (started or attempt.cancelled or attempt.outcome is Outcome.REFUSED)
+
+    # -- time and end
+
+    async def keep_time(self) -> None:
+        """Sweep for silent hosts, silent clients, old connections and changed keys, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = monotonic()
+            self.ledger.refresh_keys()
+            for relay in tuple(self._watched):
+                self._sweep(relay, now_s)
+            for pool in self.pools.values():
+                pool.sweep(now_s)
+            self.listener.sweep(now_s)
+
+    def _sweep(self, relay: Relay, now_s: float) -> None:
+        host = relay.host
+        if relay.paused:
+            return
+        if relay.started:
+            if now_s - relay.seen_s > host.idle_timeout_s:
+                relay.overdue(f"silent for {host.idle_timeout_s:g} s in mid-answer")
+        elif now_s - relay.sent_s > host.first_byte_timeout_s:
+            relay.overdue(f"no content within {host.first_byte_timeout_s:g} s")
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop taking requests, let those under way end for `grace_s` seconds, then cut them."""
+        self.listener.drain()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=grace_s)
+        for relay in tuple(self._watched):
+            relay.overdue("the gateway is stopping")
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=1.0)
+        for pool in self.pools.values():
+            pool.close()
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-4:]))
+
+
+def _wrong_method(method: bytes, allowed: str) -> Refusal:
+    return Refusal(
+        http_status=405,
+        type="invalid_request_error",
+        code="method_not_allowed",
+        message=f"{method.decode('latin-1')} is not possible here; use {allowed}",
+    )
+
+
+def _unanswered(call: Call, faults: list[HostFault]) -> Refusal:
+    """Return what the client is told when no attempt brought an answer."""
+    last = faults[-1]
+    if last.status in CLIENT_FAULTS:
+        return Refusal(
+            http_status=400,
+            type="invalid_request_error",
+            code="host_rejected_request",
+            message=f"the host rejected the request: {last.reason}",
+        )
+    if all(fault.status == 429 for fault in faults):
+        return Refusal(
+            http_status=429,
+            type="rate_limit_error",
+            code="hosts_rate_limited",
+            message=f"all {len(faults)} endpoints that could answer are rate limited; try again later",
+            retry_after_s=5.0,
+        )
+    return Refusal(
+        http_status=502,
+        type="api_error",
+        code="no_host_answered",
+        message=(
+            f"none of {len(faults)} attempts was answered; the last one: {last.reason}. "
+            f"`entrepot why {call.request_id.hex()}` tells all of them"
+        ),
+    )

@@ -1,0 +1,38 @@
+"""What one attempt taught about its endpoint and its model."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from entrepot.gateway.attempt import Attempt
+from entrepot.ledger.entries import Closing, Settle
+from entrepot.routing.kpi.observation import Observation
+
+
+def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation:
+    """Return the observation of an attempt that ended; durations as they are in its ledger entry.
+
+    Units: `now_s` monotonic seconds.
+    """
+    settled = closing if isinstance(closing, Settle) else None
+    reported = settled is not None and not settled.usage.estimated
+    return Observation(
+        endpoint_index=attempt.target.index,
+        at_s=now_s,
+        outcome=closing.outcome,
+        ttft_s=_known(settled.ttft_s) if settled is not None else None,
+        tpot_s=_known(settled.tpot_s) if settled is not None else None,
+        answer_s=closing.answer_s,
+        prompt_bytes=attempt.call.body.request.prompt_bytes,
+        prompt_tokens=settled.usage.prompt_tokens if settled is not None and reported else None,
+        cached_tokens=settled.usage.cached_tokens if settled is not None and reported else 0,
+        output_tokens=settled.usage.output_tokens if settled is not None else None,
+        choices=attempt.call.body.request.choices,
+        wire_bytes=settled.wire_bytes if settled is not None and reported else 0,
+        in_flight=attempt.in_flight,
+        censored=attempt.censored,
+    )
+
+
+def _known(seconds: float) -> float | None:
+    return None if isnan(seconds) else seconds

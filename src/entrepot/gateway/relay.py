@@ -1,0 +1,261 @@
+"""One attempt's reply on its way from the host to the client, in three shapes.
+
+`StreamRelay` forwards a stream as it comes, `PlainRelay` passes a whole reply on, `FoldRelay` reads
+a stream and answers with one JSON reply, for hosts that do not cancel plain calls. All of them hold
+back what they have until the first content is there, so that an attempt that fails before it can
+be followed by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from entrepot.catalog.settings import HostSettings
+from entrepot.domain.endpoint import Operation
+from entrepot.domain.request import Request
+from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.upstream import HostConnection
+from entrepot.wire.answer import AnswerScan, PlainAnswer, plain_answer
+from entrepot.wire.fold import Fold
+
+MOST_ERROR_BYTES = 64 * 1024
+MOST_PLAIN_BYTES = 64 * 1024 * 1024
+
+
+class Relay:
+    """What the three shapes share: the status, a failure's words, and the end.
+
+    Units: monotonic seconds. `ended` is done when the attempt is over, whichever way. `failure` is
+    set when it did not end well; `cancelled` when the client left; `timed_out` when we gave up.
+    """
+
+    def __init__(self, exchange: Exchange, *, sent_s: float) -> None:
+        self.exchange = exchange
+        self.sent_s = sent_s
+        self.seen_s = sent_s
+        self.ended_s = sent_s
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.failure: str | None = None
+        self.cancelled = False
+        self.timed_out = False
+        self.paused = False
+        self.error_body = b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.host: HostSettings
+        self._connection: HostConnection | None = None
+
+    @property
+    def started(self) -> bool:
+        """Return whether the client has been sent a part of this answer."""
+        return False
+
+    def ride(self, connection: HostConnection) -> None:
+        """Take the connection that the attempt is sent on."""
+        self._connection = connection
+        self.host = connection.host
+        self.exchange.feeding = self
+
+    def head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the status; an encoding that we did not ask for cannot be read."""
+        self.status = status
+        self.headers = headers
+        for name, value in headers:
+            if name == b"content-encoding" and value.lower() != b"identity":
+                self.give_up(
+                    f"answered with content-encoding {value.decode('latin-1')!r}, which nobody asked for"
+                )
+
+    def body(self, data: bytes) -> None:
+        """Take body bytes: content of a 200, words about a failure otherwise."""
+        self.seen_s = monotonic()
+        if self.status == 200:
+            self.content(data)
+        elif len(self.error_body) < MOST_ERROR_BYTES:
+            self.error_body += data[:MOST_ERROR_BYTES]
+
+    def content(self, data: bytes) -> None:
+        """Take bytes of a successful reply."""
+        raise NotImplementedError
+
+    def complete(self) -> None:
+        """The host's reply is whole."""
+        if self.status == 200:
+            self.finish()
+        self._end()
+
+    def finish(self) -> None:
+        """Conclude a successful reply; sets `failure` when it turns out to be none."""
+        raise NotImplementedError
+
+    def lost(self, reason: str) -> None:
+        """The connection broke."""
+        self.failure = reason
+        self._end()
+
+    def client_gone(self) -> None:
+        """The client left: the host is told by closing its connection."""
+        self.cancelled = True
+        self.give_up("client disconnected")
+
+    def overdue(self, reason: str) -> None:
+        """The host was silent for too long."""
+        self.timed_out = True
+        self.give_up(reason)
+
+    def give_up(self, reason: str) -> None:
+        """End the attempt from our side."""
+        if self.ended.done():
+            return
+        self.failure = reason
+        if self._connection is not None:
+            self._connection.abort()
+        self._end()
+
+    def pause(self) -> None:
+        """Stop reading from the host while the client is slower."""
+        self.paused = True
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading from the host; its silence counts from now."""
+        self.paused = False
+        self.seen_s = monotonic()
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def _end(self) -> None:
+        if self.ended.done():
+            return
+        self.ended_s = monotonic()
+        if self.paused:
+            self.resume()
+        self._connection = None
+        self.exchange.feeding = None
+        self.ended.set_result(None)
+
+
+class StreamRelay(Relay):
+    """Forwards a stream to a client that asked for one."""
+
+    def __init__(
+        self, exchange: Exchange, scan: AnswerScan, *, sent_s: float, reply_headers: Callable[[], bytes]
+    ) -> None:
+        super().__init__(exchange, sent_s=sent_s)
+        self.scan = scan
+        self._reply_headers = reply_headers
+        self._feed = scan.feed
+        self._write = exchange.write
+
+    @property
+    def started(self) -> bool:
+        """Return whether the client has been sent a part of this answer."""
+        return self.exchange.started
+
+    def body(self, data: bytes) -> None:
+        """Take body bytes and forward what may go on; the one method that every chunk passes."""
+        if self.status != 200:
+            super().body(data)
+            return
+        self.seen_s = now_s = monotonic()
+        out = self._feed(data, now_s)
+        if out:
+            if not self.exchange.started:
+                self.exchange.start(self._reply_headers())
+            self._write(out)
+        elif self.scan.error is not None and not self.exchange.started:
+            self.give_up(f"error in the stream: {self.scan.error}")
+
+    def finish(self) -> None:
+        """Send what is held back; a stream that never said that it is over was cut."""
+        self.scan.finish(self.seen_s)
+        if self.scan.error is not None:
+            self.failure = f"error in the stream: {self.scan.error}"
+        elif not self.scan.done:
+            self.failure = "the stream ended without a finish reason"
+        if self.failure is None or self.exchange.started:
+            rest = self.scan.flush()
+            if not self.exchange.started:
+                self.exchange.start(self._reply_headers())
+            self._write(rest)
+
+    def lost(self, reason: str) -> None:
+        """The connection broke: what came so far is all that there is."""
+        self.scan.finish(self.seen_s)
+        super().lost(reason)
+
+    def give_up(self, reason: str) -> None:
+        """End the attempt from our side, with what was seen so far."""
+        if not self.ended.done():
+            self.scan.finish(self.seen_s)
+        super().give_up(reason)
+
+
+class FoldRelay(StreamRelay):
+    """Reads a stream for a client that asked for a whole reply."""
+
+    def __init__(self, exchange: Exchange, scan: AnswerScan, request: Request, *, sent_s: float) -> None:
+        super().__init__(exchange, scan, sent_s=sent_s, reply_headers=bytes)
+        self._fold = Fold(request.operation, choices=request.choices)
+        self.reply: bytes | None = None
+
+    @property
+    def started(self) -> bool:
+        """Return whether the client has been sent a part of this answer: never before its end."""
+        return False
+
+    def body(self, data: bytes) -> None:
+        """Take body bytes and keep them for the fold."""
+        if self.status != 200:
+            Relay.body(self, data)
+            return
+        self.seen_s = monotonic()
+        self.scan.feed(data, self.seen_s)
+        if self.scan.error is not None:
+            self.give_up(f"error in the stream: {self.scan.error}")
+        else:
+            self._fold.feed(data)
+
+    def finish(self) -> None:
+        """Fold the stream into the reply."""
+        self.scan.finish(self.seen_s)
+        if self.scan.error is not None:
+            self.failure = f"error in the stream: {self.scan.error}"
+        elif not self.scan.done:
+            self.failure = "the stream ended without a finish reason"
+        else:
+            self.reply = self._fold.json()
+            if self.reply is None:
+                self.failure = "the stream held no answer"
+
+
+class PlainRelay(Relay):
+    """Passes a whole reply on."""
+
+    def __init__(self, exchange: Exchange, operation: Operation, *, sent_s: float) -> None:
+        super().__init__(exchange, sent_s=sent_s)
+        self._operation = operation
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self.reply: bytes | None = None
+        self.answer: PlainAnswer | None = None
+
+    def content(self, data: bytes) -> None:
+        """Keep a piece of the reply, within bounds."""
+        self._bytes += len(data)
+        if self._bytes > MOST_PLAIN_BYTES:
+            self.give_up(f"reply is larger than {MOST_PLAIN_BYTES:,} bytes")
+            return
+        self._pieces.append(data)
+
+    def finish(self) -> None:
+        """Read id, usage and finish reason out of the reply; the bytes stay as they are."""
+        reply = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self.answer = plain_answer(reply, self._operation)
+        if self.answer is None:
+            self.failure = "reply is not a JSON answer"
+        else:
+            self.reply = reply

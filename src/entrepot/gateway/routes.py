@@ -1,0 +1,188 @@
+"""What can be read over `/v1`: models, their endpoints, a request's account; and health.
+
+Rare next to calls, so they are written for reading. A key sees only its own requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from entrepot.domain.endpoint import Endpoint, Operation
+from entrepot.domain.errors import Refusal
+from entrepot.domain.estimate import Estimate
+from entrepot.gateway.exchange import Exchange
+from entrepot.ledger.history import Names, account
+from entrepot.ledger.keys import Key
+
+if TYPE_CHECKING:
+    from entrepot.gateway.gateway import Gateway
+
+CALLS = {f"/v1/{operation.value}".encode(): operation for operation in Operation}
+Json = dict[str, object]
+
+
+def answer_read(gateway: Gateway, exchange: Exchange) -> None:
+    """Answer anything that is not a call."""
+    path = unquote(exchange.path.decode("latin-1"))
+    if path == "/health":
+        exchange.reply(200, b'{"status":"ok"}')
+        return
+    if not path.startswith("/v1/"):
+        exchange.refuse(_not_found(path))
+        return
+    key = gateway.key_of(exchange)
+    if isinstance(key, Refusal):
+        gateway.counters.refused(key)
+        exchange.refuse(key)
+        return
+    if exchange.method != b"GET":
+        exchange.refuse(_wrong_method(exchange.method, path))
+        return
+    if path == "/v1/generation":
+        gateway.spawn(exchange, _answer_generation(gateway, exchange, key))
+        return
+    found = _models(gateway, path)
+    if isinstance(found, Refusal):
+        exchange.refuse(found)
+    else:
+        exchange.reply(200, msgspec.json.encode(found))
+
+
+def _models(gateway: Gateway, path: str) -> Json | Refusal:
+    parts = path.removeprefix("/v1/").split("/")
+    match parts:
+        case ["models"]:
+            return {"object": "list", "data": [model_json(gateway, name) for name in _model_names(gateway)]}
+        case ["models", developer, name] if f"{developer}/{name}" in _model_names(gateway):
+            return model_json(gateway, f"{developer}/{name}")
+        case ["models", developer, name, "endpoints"] if f"{developer}/{name}" in _model_names(gateway):
+            model = f"{developer}/{name}"
+            return {"data": {**model_json(gateway, model), "endpoints": endpoints_json(gateway, model)}}
+        case ["models", *rest]:
+            return _unknown_model(gateway, "/".join(rest).removesuffix("/endpoints"))
+        case _:
+            pass
+    return _not_found(path)
+
+
+def _model_names(gateway: Gateway) -> list[str]:
+    return sorted({target.endpoint.model for target in gateway.targets})
+
+
+def model_json(gateway: Gateway, name: str) -> Json:
+    """Return a model in OpenAI's shape, with what its endpoints offer at best."""
+    endpoints = [target.endpoint for target in gateway.targets if target.endpoint.model == name]
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": name.partition("/")[0],
+        "context_length": max(endpoint.context_tokens for endpoint in endpoints),
+        "endpoints": len(endpoints),
+        "simulated": all(endpoint.simulated for endpoint in endpoints),
+        "origin_country": endpoints[0].origin_country,
+    }
+
+
+def endpoints_json(gateway: Gateway, model: str | None = None) -> list[Json]:
+    """Return the endpoints of a model, or of all: prices, context, and KPIs with counts and ages."""
+    now_s = monotonic()
+    return [
+        _endpoint_json(gateway, target.index, target.endpoint, now_s)
+        for target in gateway.targets
+        if model is None or target.endpoint.model == model
+    ]
+
+
+def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: float) -> Json:
+    kpis = gateway.knowledge.kpis(index, now_s)
+    prices = endpoint.prices
+    return {
+        "name": endpoint.name,
+        "model": endpoint.model,
+        "host": endpoint.host,
+        "owner_country": endpoint.owner_country,
+        "region": endpoint.region,
+        "context_length": endpoint.context_tokens,
+        "max_completion_tokens": endpoint.max_output_tokens,
+        "quantization": endpoint.quantization,
+        "simulated": endpoint.simulated,
+        "pricing": None
+        if prices is None
+        else {
+            "input_usd_per_mtok": _usd(prices.input_nusd_per_mtok),
+            "cached_input_usd_per_mtok": _usd(prices.cached_or_input_nusd_per_mtok),
+            "output_usd_per_mtok": _usd(prices.output_nusd_per_mtok),
+            "request_usd": _usd(prices.request_nusd),
+            "source": prices.source,
+            "checked": prices.checked,
+        },
+        "kpis": {
+            "ttft_s": _estimate(kpis.ttft_s),
+            "tpot_s": _estimate(kpis.tpot_s),
+            "tokens_per_s": _estimate(kpis.tokens_per_s),
+            "failure_share": _estimate(kpis.failure_share),
+            "in_flight": kpis.in_flight,
+        },
+    }
+
+
+def _usd(nusd: int) -> str:
+    return f"{nusd / 1e9:.9f}".rstrip("0").rstrip(".")
+
+
+def _estimate(estimate: Estimate) -> Json:
+    return {
+        "value": estimate.value,
+        "basis": estimate.basis.value,
+        "count": round(estimate.count, 2),
+        "age_s": None if estimate.age_s is None else round(estimate.age_s, 1),
+        "source": estimate.source,
+    }
+
+
+async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> None:
+    wanted = parse_qs(exchange.query.decode("latin-1")).get("id", [""])[0]
+    if not wanted:
+        exchange.refuse(
+            _refusal(400, "missing_id", "say which: /v1/generation?id=req-… (or the answer's own id)")
+        )
+        return
+    balances = gateway.ledger.balances
+    names = Names(dict(balances.endpoints), dict(balances.prices))
+    found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
+    if found is None:
+        exchange.refuse(_refusal(404, "unknown_request", f"this key has no request {wanted!r}"))
+        return
+    exchange.reply(200, msgspec.json.encode({"data": found.as_json()}))
+
+
+def _refusal(status: int, code: str, message: str) -> Refusal:
+    return Refusal(http_status=status, type="invalid_request_error", code=code, message=message)
+
+
+def _not_found(path: str) -> Refusal:
+    return _refusal(
+        404,
+        "not_found",
+        f"there is no {path!r}; the API is /v1/chat/completions, /v1/completions, /v1/embeddings, "
+        "/v1/models, /v1/generation and /health",
+    )
+
+
+def _wrong_method(method: bytes, path: str) -> Refusal:
+    return _refusal(
+        405, "method_not_allowed", f"{method.decode('latin-1')} is not possible on {path}; use GET"
+    )
+
+
+def _unknown_model(gateway: Gateway, name: str) -> Refusal:
+    names = _model_names(gateway)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
+    return _refusal(404, "model_not_found", f"no model {name!r} here; nearest: {', '.join(near)}")

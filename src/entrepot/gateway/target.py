@@ -1,0 +1,74 @@
+"""An endpoint as the gateway calls it: its pool, its ledger ids, and request heads made in advance."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode, urlsplit
+
+from entrepot.catalog.settings import EndpointSettings
+from entrepot.domain.endpoint import Operation
+from entrepot.domain.prices import Prices
+from entrepot.domain.request import Request
+from entrepot.gateway import headers
+from entrepot.gateway.proxy import proxy_authorization
+from entrepot.gateway.upstream import HostPool
+from entrepot.ledger.ledger import EndpointRef
+
+USER_AGENT = "entrepot"
+FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
+
+
+class Target:
+    """One endpoint, ready to be called. `index` is its place in the router's endpoints."""
+
+    def __init__(self, index: int, settings: EndpointSettings, pool: HostPool, ref: EndpointRef) -> None:
+        self.index = index
+        self.settings = settings
+        self.endpoint = settings.endpoint
+        self.host = settings.host
+        self.pool = pool
+        self.ref = ref
+        self.prices = settings.endpoint.prices or FREE
+        self._most_output_tokens = settings.endpoint.max_output_tokens or settings.endpoint.context_tokens
+        self.reply_headers = b"%b: %b\r\n%b: %b\r\n" % (
+            headers.ENDPOINT,
+            headers.ascii_value(self.endpoint.name),
+            headers.MODEL,
+            headers.ascii_value(self.endpoint.model),
+        )
+        self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
+
+    def output_bound_tokens(self, request: Request, limit: int | None) -> int:
+        """Return the most output tokens that a request can cause; `limit` is one that we set per choice."""
+        if request.operation is Operation.EMBEDDING:
+            return 0
+        return (limit or request.max_output_tokens or self._most_output_tokens) * request.choices
+
+    def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
+        """Return the head of a request to the host, up to and with its blank line."""
+        return b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            self._heads[operation],
+            passed,
+            attempt_id.encode(),
+            length,
+        )
+
+    def _head(self, operation: Operation) -> bytes:
+        host = self.host
+        query = f"?{urlencode(host.query)}" if host.query else ""
+        lines = [
+            f"POST {self.pool.target_prefix}/{operation.value}{query} HTTP/1.1",
+            f"host: {self.pool.authority}",
+            f"user-agent: {USER_AGENT}",
+            "accept: application/json, text/event-stream",
+            "accept-encoding: identity",
+            "content-type: application/json",
+        ]
+        if host.secret is not None and host.auth == "bearer":
+            lines.append(f"authorization: Bearer {host.secret.reveal()}")
+        elif host.secret is not None and host.auth == "api-key":
+            lines.append(f"api-key: {host.secret.reveal()}")
+        lines += [f"{name.lower()}: {value}" for name, value in host.headers.items()]
+        head = "\r\n".join(lines) + "\r\n"
+        if host.proxy is not None and urlsplit(host.base_url).scheme == "http":
+            head += proxy_authorization(urlsplit(host.proxy))
+        return head.encode("latin-1")

@@ -1,0 +1,318 @@
+"""Writes the journal: one `write` per entry, into space that was allocated before.
+
+A killed process loses nothing, since what `write` was given is the kernel's; a power cut takes at most what
+the last group sync had not reached. The sync and the allocation of the next segment run in a thread,
+because both may take long; they share plain attributes with the writer, so that writing takes no lock. An
+asyncio task would stop the relay for each sync, and a sync per entry would cost a thousand times the entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
+from msgspec import Struct
+
+from entrepot.domain.errors import DataError
+from entrepot.ledger.entries import MAX_CLOSING_BYTES, Balances, decode
+from entrepot.ledger.segment import (
+    HEADER_BYTES,
+    RECORD_HEAD,
+    RECORD_HEAD_BYTES,
+    Position,
+    SegmentHeader,
+    body_at,
+    damage,
+    record_bytes,
+    segment_numbers,
+    segment_path,
+    whole_record_after,
+)
+
+CLOSING_ROOM_BYTES = RECORD_HEAD_BYTES + MAX_CLOSING_BYTES  # kept free for each open reservation
+
+_PREPARED = "prepared.tmp"  # the next segment, allocated ahead by the thread
+_PREPARED_NOW = "prepared-now.tmp"  # the same, when it is needed before the thread was there
+_PRIVATE_FILE = 0o600
+
+
+class Recovered(Struct, frozen=True):
+    """What a journal holds when it is opened: where it ends, what it adds up to, what was cut.
+
+    Units: `cut_bytes` of a torn entry at the end. `sequence` counts all records so far.
+    """
+
+    end: Position
+    sequence: int
+    balances: Balances
+    cut_bytes: int
+
+
+class Prepared(Struct):
+    """A file of zeros that waits to become a segment."""
+
+    path: Path
+    fd: int
+    size_bytes: int
+
+
+class Journal:
+    """The one writer of a journal directory; appending is for one thread.
+
+    `opening` returns the encoded snapshot with which a new segment begins; `now_ns` the instant that is
+    noted in its header. Counters may be read by anyone: `entries`, `bytes_written`, `position`, `fault`.
+    Units: bytes, seconds.
+    Raises: DataError when the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        recovered: Recovered | None,
+        *,
+        opening: Callable[[], bytes],
+        now_ns: Callable[[], int],
+        segment_bytes: int,
+        sync_interval_s: float,
+    ) -> None:
+        self._directory = directory
+        self._opening = opening
+        self._now_ns = now_ns
+        self._segment_bytes = segment_bytes
+        self._sync_interval_s = sync_interval_s
+        self.entries = 0
+        self.bytes_written = 0
+        self.fault: str | None = None
+        self._sequence = 0 if recovered is None else recovered.sequence
+        self._number = self._offset = self._capacity = 0
+        self._fd = -1
+        self._prepared: Prepared | None = None
+        self._retired: list[int] = []
+        self._synced = Position(0, 0)
+        self._synced_s = time.monotonic()
+        self._awake = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        try:
+            for name in (_PREPARED, _PREPARED_NOW):
+                (directory / name).unlink(missing_ok=True)
+            self._start(recovered)
+        except OSError as error:
+            raise DataError(f"{directory}: the journal cannot be opened: {error.strerror}") from error
+        self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
+        self._thread.start()
+        self._wake.set()
+
+    @property
+    def position(self) -> Position:
+        """Return the place behind the last entry."""
+        return Position(self._number, self._offset)
+
+    def sync_age_s(self, now_s: float) -> float:
+        """Return how long what was written waits for the disk: 0 when all of it is there.
+
+        Units: `now_s` monotonic seconds.
+        """
+        return 0.0 if self._synced == self.position else max(0.0, now_s - self._synced_s)
+
+    def append(self, body: bytes, *, room_bytes: int = 0) -> None:
+        """Write an encoded entry, and keep `room_bytes` free behind it in the same segment.
+
+        A new segment begins when both do not fit.
+        Raises: DataError when the disk is full or broken; then nothing was written, and it may be tried
+        again.
+        """
+        offset = self._offset
+        end = offset + RECORD_HEAD_BYTES + len(body)
+        if end + room_bytes > self._capacity:
+            self._roll_over(end - offset + room_bytes)
+            offset = self._offset
+            end = offset + RECORD_HEAD_BYTES + len(body)
+        record = RECORD_HEAD.pack(len(body), crc32(body, offset)) + body
+        try:
+            written = os.pwrite(self._fd, record, offset)
+            if written != end - offset:
+                _write_rest(self._fd, record, offset, written)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self._offset = end
+        self._sequence += 1
+        self.entries += 1
+        self.bytes_written += end - offset
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def close(self) -> None:
+        """Bring everything to the disk and end the thread; a second call does nothing."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+        os.close(self._fd)
+        if self._prepared is not None:
+            os.close(self._prepared.fd)
+            self._prepared.path.unlink(missing_ok=True)
+
+    def _start(self, recovered: Recovered | None) -> None:
+        if recovered is None:
+            self._open_segment(self._allocate(_PREPARED_NOW, self._segment_bytes), number=1)
+            return
+        self._number, self._offset = recovered.end
+        path = segment_path(self._directory, self._number)
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._capacity = max(self._segment_bytes, self._offset)
+        os.ftruncate(self._fd, self._offset)
+        _reserve_space(self._fd, self._capacity)
+
+    def _roll_over(self, needed: int) -> None:
+        """Close the segment and begin the next; on failure the present one stays as it is."""
+        prepared, self._prepared = self._prepared, None
+        try:
+            if prepared is None:
+                prepared = self._allocate(_PREPARED_NOW, self._segment_bytes)
+            self._open_segment(prepared, number=self._number + 1, needed=needed)
+        except OSError as error:
+            if prepared is not None:
+                os.close(prepared.fd)
+                prepared.path.unlink(missing_ok=True)
+            raise self._cannot_write(error) from error
+        self._awake = True
+        self._wake.set()
+
+    def _open_segment(self, prepared: Prepared, *, number: int, needed: int = 0) -> None:
+        header = SegmentHeader(number, self._sequence, self._now_ns()).to_bytes()
+        content = header + record_bytes(self._opening(), HEADER_BYTES)
+        # Twice what is needed now: with many open reservations a segment still takes more than one entry.
+        capacity = max(prepared.size_bytes, 2 * (len(content) + needed))
+        if capacity > prepared.size_bytes:
+            _reserve_space(prepared.fd, capacity)
+        _write_rest(prepared.fd, content, 0, 0)
+        prepared.path.rename(segment_path(self._directory, number))
+        closed_fd, closed_end = self._fd, self._offset
+        self._fd, self._number, self._offset, self._capacity = prepared.fd, number, len(content), capacity
+        self._sequence += 1
+        self.bytes_written += len(content)
+        if closed_fd >= 0:
+            # A closed segment ends with its last entry, so that damage there is seen.
+            with contextlib.suppress(OSError):
+                os.ftruncate(closed_fd, closed_end)
+            self._retired.append(closed_fd)
+
+    def _allocate(self, name: str, size_bytes: int) -> Prepared:
+        path = self._directory / name
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE_FILE)
+        try:
+            _reserve_space(fd, size_bytes)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        return Prepared(path, fd, size_bytes)
+
+    def _cannot_write(self, error: OSError) -> DataError:
+        return DataError(
+            f"the journal in {self._directory} cannot be written: {error.strerror}; "
+            "free some space or repair the disk, requests are served again when it can be"
+        )
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if self._prepared is None:
+                # A full disk is told by the append that needs the space, which tries again.
+                with contextlib.suppress(OSError):
+                    self._prepared = self._allocate(_PREPARED, self._segment_bytes)
+            self._stop.wait(self._sync_interval_s)
+            self._awake = False  # an entry written from here on wakes the thread again
+            self._sync()
+
+    def _sync(self) -> None:
+        """Bring all that was written before this call to the disk."""
+        started_s = time.monotonic()
+        position = self.position  # first: a roll-over behind this line puts its segment among the retired
+        try:
+            while self._retired:
+                os.fsync(self._retired[0])
+                os.close(self._retired.pop(0))
+            _sync_data(self._fd)
+            if position.segment != self._synced.segment:
+                _sync_directory(self._directory)
+        except OSError as error:
+            self.fault = f"the journal in {self._directory} cannot be synced: {error.strerror}"
+            return
+        self._synced, self._synced_s = position, started_s
+
+
+def recover(directory: Path) -> Recovered | None:
+    """Return what the journal in `directory` holds, or None when there is nothing in it yet.
+
+    Reads the last segment only: its first record holds the fold of everything before.
+    Raises: DataError when it is damaged other than by a torn entry at its end.
+    """
+    numbers = segment_numbers(directory)
+    if not numbers:
+        return None
+    path = segment_path(directory, numbers[-1])
+    data = path.read_bytes()
+    if body_at(data, HEADER_BYTES) is None and whole_record_after(data, HEADER_BYTES) is None:
+        # Its name reached the disk before a power cut, its content did not: nothing was written after.
+        if len(numbers) == 1 and data.rstrip(b"\0"):
+            raise damage(path, 0, "no whole entry is in it")
+        path.unlink()
+        return recover(directory)
+    return _recover_segment(path, numbers[-1], data)
+
+
+def _recover_segment(path: Path, number: int, data: bytes) -> Recovered:
+    header = SegmentHeader.from_bytes(data, path)
+    balances = Balances()
+    offset, sequence = HEADER_BYTES, header.first_sequence
+    while (body := body_at(data, offset)) is not None:
+        try:
+            conflict = balances.apply(decode(body))
+        except ValueError as error:
+            raise damage(path, offset, str(error)) from error
+        if conflict is not None:
+            raise damage(path, offset, conflict.reason)
+        offset += RECORD_HEAD_BYTES + len(body)
+        sequence += 1
+    behind = whole_record_after(data, offset)
+    if behind is not None:
+        raise damage(path, offset, f"no whole entry is there, but one is at offset {behind}")
+    cut_bytes = len(data[offset:].rstrip(b"\0"))
+    return Recovered(Position(number, offset), sequence, balances, cut_bytes)
+
+
+def _write_rest(fd: int, record: bytes, offset: int, written: int) -> None:
+    while written < len(record):
+        written += os.pwrite(fd, record[written:], offset + written)
+
+
+def _reserve_space(fd: int, size_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size_bytes)
+    else:
+        os.ftruncate(fd, size_bytes)  # macOS: sparse, so a full disk shows at the write
+
+
+def _sync_data(fd: int) -> None:
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,152 @@
+"""The tables of the store: the journal's entries, one table for each shape, and the journal's position.
+
+Append-only like the journal. One wide table of all entries would be mostly empty columns, and one row
+per attempt, updated when it closes, would lose what was known when. Decisions have a table of their own:
+they are the bulk of the bytes, no report reads them, and they may be dropped while the money stays.
+
+Instants are Unix nanoseconds, money is nano-USD, durations are seconds (NULL where there was nothing to
+measure). The primary keys are the ids that make a second posting of an entry a no-op.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+METADATA = MetaData()
+
+
+def _attempt() -> list[Column[bytes] | Column[int]]:
+    return [
+        Column("request_id", LargeBinary, primary_key=True),
+        Column("attempt", Integer, primary_key=True, autoincrement=False),
+    ]
+
+
+def _lines() -> list[Column[int]]:
+    tokens = ("uncached", "cached", "cache_write", "output", "reasoning")
+    money = ("uncached", "cached", "cache_write", "output", "request", "unknown")
+    return [Column(f"{kind}_tokens", BigInteger, nullable=False) for kind in tokens] + [
+        Column(f"{line}_nusd", BigInteger, nullable=False) for line in money
+    ]
+
+
+RESERVES = Table(
+    "reserves",
+    METADATA,
+    *_attempt(),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("endpoint_id", BigInteger, nullable=False),
+    Column("price_version", BigInteger, nullable=False),
+    Column("amount_nusd", BigInteger, nullable=False),
+    Column("prompt_bytes", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("choices", Integer, nullable=False),
+    Index("reserves_at_ns", "at_ns"),
+    sqlite_with_rowid=False,
+)
+
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    *_attempt(),
+    Column("decision", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# `kind` is that of the entry: settle, void, expire. A settle has no `reason`, a void no `price_version`: 0.
+CLOSINGS = Table(
+    "closings",
+    METADATA,
+    *_attempt(),
+    Column("kind", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("endpoint_id", BigInteger, nullable=False),
+    Column("price_version", BigInteger, nullable=False),
+    Column("outcome", Integer, nullable=False),
+    Column("reason", Integer, nullable=False),
+    Column("http_status", Integer, nullable=False),
+    *_lines(),
+    Column("estimated", Boolean, nullable=False),
+    Column("contradictory", Boolean, nullable=False),
+    Column("censored", Boolean, nullable=False),
+    Column("ttft_s", Double),
+    Column("tpot_s", Double),
+    Column("answer_s", Double),
+    Column("first_tokens", BigInteger, nullable=False),
+    Column("in_flight", BigInteger, nullable=False),
+    Column("wire_bytes", BigInteger, nullable=False),
+    Column("answer_id", LargeBinary),
+    sqlite_with_rowid=False,
+)
+Index(
+    "closings_answer_id",
+    CLOSINGS.c.answer_id,
+    sqlite_where=CLOSINGS.c.answer_id.is_not(None),
+    postgresql_where=CLOSINGS.c.answer_id.is_not(None),
+)
+
+# Amounts are differences to add; `unknown_nusd` is what of *unknown, at most* this entry takes away.
+CORRECTIONS = Table(
+    "corrections",
+    METADATA,
+    *_attempt(),
+    Column("correction_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("endpoint_id", BigInteger, nullable=False),
+    Column("price_version", BigInteger, nullable=False),
+    Column("reason", Integer, nullable=False),
+    *_lines(),
+    Column("estimated", Boolean, nullable=False),
+    Column("contradictory", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ENDPOINTS = Table(
+    "endpoints",
+    METADATA,
+    Column("endpoint_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("owner_country", Text),
+    Column("origin_country", Text),
+    Column("region", Text),
+    Column("simulated", Boolean, nullable=False),
+)
+
+PRICES = Table(
+    "prices",
+    METADATA,
+    Column("price_version", BigInteger, primary_key=True, autoincrement=False),
+    Column("endpoint_id", BigInteger, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("input_nusd_per_mtok", BigInteger, nullable=False),
+    Column("output_nusd_per_mtok", BigInteger, nullable=False),
+    Column("cached_nusd_per_mtok", BigInteger),
+    Column("cache_write_nusd_per_mtok", BigInteger),
+    Column("request_nusd", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("checked", Text, nullable=False),
+)
+
+# One row: up to where the journal is in this store, written in the transaction that posts the entries.
+POSITION = Table(
+    "position",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("segment", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+)

@@ -1,0 +1,230 @@
+"""The `Decision`: why a request goes where it goes, as a value that can be kept, told and replayed.
+
+It rides in the request's reserve entry, so it is packed into fixed binary fields: a self-describing
+format would spend more bytes on names than on numbers, and a row in a database of its own would not be
+as durable as the money.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from struct import Struct as Layout
+from struct import error as layout_error
+
+from msgspec import Struct
+
+from entrepot.routing.score import SECONDS_PER_HOUR
+
+
+class ExclusionReason(IntEnum):
+    """The rule that excluded an endpoint, in the order in which they are asked.
+
+    The numbers are stored in the journal: never give one a new meaning. The gaps are for rules to come.
+    """
+
+    OPERATION = 10
+    ONLY = 20
+    IGNORED = 21
+    NOT_IN_ORDER = 22
+    QUANTIZATION = 23
+    DATA_COLLECTION = 24
+    ZERO_DATA_RETENTION = 25
+    PARAMETERS = 26
+    NO_PRICE = 40
+    INPUT_PRICE = 41
+    OUTPUT_PRICE = 42
+    REQUEST_PRICE = 43
+    CONTEXT = 50
+    MAX_OUTPUT = 51
+    ANSWER_COST = 60
+    TTFT = 61
+    TOKENS_PER_S = 62
+    ANSWER_TIME = 63
+    NO_FALLBACKS = 70
+
+
+class Ranking(IntEnum):
+    """By what the candidates of one tier are ordered; stored in the journal.
+
+    `PRICE` is the score with a value of time of 0.
+    """
+
+    SCORE = 0
+    PRICE = 1
+    THROUGHPUT = 2
+    LATENCY = 3
+
+
+class Exclusion(Struct, frozen=True, gc=False):
+    """An endpoint that the request may not use, the rule, what was seen and what was asked for.
+
+    Units: those of the reason (tokens, seconds, USD, USD per million tokens); 0 where it has none.
+    """
+
+    endpoint_index: int
+    reason: ExclusionReason
+    seen: float = 0.0
+    limit: float = 0.0
+
+
+class Candidate(Struct, frozen=True, gc=False):
+    """An eligible endpoint, with all that its place depends on.
+
+    Units: USD, seconds, seconds per token, tokens. `output_tokens` are those of one choice; `prompt_tokens`
+    and `cached_tokens` (inside them) are expected, `bound_prompt_tokens` cannot be passed (not stored:
+    0 after `unpack`). `tier` comes before the score: lower ones are tried first. `observations` is the
+    decayed count behind the forecast, `uses` how many attempts were ever started there.
+    """
+
+    endpoint_index: int
+    tier: int
+    dollars: float
+    ttft_s: float
+    tpot_s: float
+    output_tokens: float
+    p_failure: float
+    dollars_wasted: float
+    failure_s: float
+    score: float
+    prompt_tokens: float
+    cached_tokens: float
+    cached_nusd_per_mtok: int
+    uses: int
+    observations: float
+    bound_prompt_tokens: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Return the expected answer time."""
+        return self.ttft_s + self.output_tokens * self.tpot_s
+
+
+class Decision(Struct, frozen=True):
+    """Where a request goes, and why.
+
+    Units: `usd_per_s` is the value of time in USD per second of waiting. `candidates` stand in the order in
+    which they are tried, the winner first; `draws` are the two random numbers that were given.
+    """
+
+    usd_per_s: float
+    draws: tuple[float, float]
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Exclusion, ...] = ()
+    explored: bool = False
+    ranking: Ranking = Ranking.SCORE
+
+    @property
+    def winner(self) -> Candidate:
+        """Return the candidate that is tried first."""
+        return self.candidates[0]
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Return the value of time that was used, in USD per hour."""
+        return self.usd_per_s * SECONDS_PER_HOUR
+
+
+FORMAT_VERSION = 1
+_HEADER = Layout("<BBHHddd")
+_CANDIDATE = Layout("<IHIfffqdddddddd")
+_EXCLUSION = Layout("<IBff")
+_EXPLORED_FLAG = 1
+_RANKING_SHIFT = 1
+_MAX_U32 = 0xFFFF_FFFF
+
+
+def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
+    """Return the decision as bytes for the journal: 600 for six candidates, 13 more per exclusion.
+
+    `endpoint_ids[i]` is the ledger's id of the endpoint whose index is i. What the winner follows from
+    is kept in full precision, so that a replay finds the same one.
+    """
+    flags = decision.ranking << _RANKING_SHIFT | decision.explored
+    candidates, excluded = decision.candidates, decision.excluded
+    draw, draw_pick = decision.draws
+    parts = [
+        _HEADER.pack(
+            FORMAT_VERSION, flags, len(candidates), len(excluded), decision.usd_per_s, draw, draw_pick
+        )
+    ]
+    put = _CANDIDATE.pack
+    for c in candidates:
+        parts.append(
+            put(
+                endpoint_ids[c.endpoint_index],
+                c.tier,
+                c.uses & _MAX_U32,
+                c.observations,
+                c.prompt_tokens,
+                c.cached_tokens,
+                c.cached_nusd_per_mtok,
+                c.dollars,
+                c.ttft_s,
+                c.tpot_s,
+                c.output_tokens,
+                c.p_failure,
+                c.dollars_wasted,
+                c.failure_s,
+                c.score,
+            )
+        )
+    if excluded:
+        parts += [
+            _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, e.seen, e.limit) for e in excluded
+        ]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Decision:
+    """Return the decision that `pack` wrote; `endpoint_index` then holds the ledger's endpoint id.
+
+    Raises: ValueError when the bytes are not a whole decision of a version that we know.
+    """
+    try:
+        version, flags, n_candidates, n_excluded, usd_per_s, draw, draw_pick = _HEADER.unpack_from(data)
+    except layout_error:
+        raise ValueError(f"a stored decision of {len(data)} bytes has no header") from None
+    expected = _HEADER.size + n_candidates * _CANDIDATE.size + n_excluded * _EXCLUSION.size
+    if version != FORMAT_VERSION or len(data) != expected or not n_candidates:
+        raise ValueError(
+            f"a stored decision has format {version} and {len(data)} bytes; "
+            f"expected format {FORMAT_VERSION} and {expected} bytes for {n_candidates} candidates"
+        )
+    middle = _HEADER.size + n_candidates * _CANDIDATE.size
+    return Decision(
+        usd_per_s=usd_per_s,
+        draws=(draw, draw_pick),
+        candidates=tuple(_candidate(row) for row in _CANDIDATE.iter_unpack(data[_HEADER.size : middle])),
+        excluded=tuple(
+            Exclusion(endpoint_id, ExclusionReason(reason), seen, limit)
+            for endpoint_id, reason, seen, limit in _EXCLUSION.iter_unpack(data[middle:])
+        ),
+        explored=bool(flags & _EXPLORED_FLAG),
+        ranking=Ranking(flags >> _RANKING_SHIFT),
+    )
+
+
+_CandidateRow = tuple[
+    int, int, int, float, float, float, int, float, float, float, float, float, float, float, float
+]
+
+
+def _candidate(row: _CandidateRow) -> Candidate:
+    endpoint_id, tier, uses, observations, prompt_tokens, cached_tokens, cached_price, *of_score = row
+    dollars, ttft_s, tpot_s, output_tokens, p_failure, dollars_wasted, failure_s, score = of_score
+    return Candidate(
+        endpoint_index=endpoint_id,
+        tier=tier,
+        dollars=dollars,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        output_tokens=output_tokens,
+        p_failure=p_failure,
+        dollars_wasted=dollars_wasted,
+        failure_s=failure_s,
+        score=score,
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        cached_nusd_per_mtok=cached_price,
+        uses=uses,
+        observations=observations,
+    )

@@ -1,0 +1,216 @@
+"""All that is known of endpoints and models: fed by ended attempts, read as rows by the choice.
+
+Knowledge belongs to one process and one thread, and is passed around; there is no lock and no global.
+Rows are made when an observation arrives. What changes by time alone (counts, peers, quantiles) is made
+again every `half_life_s / REFRESHES_PER_HALF_LIFE`.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import exp2
+from typing import Self
+
+from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.routing.kpi.endpoint import FAILURE_FLOOR_S, EndpointMeasures
+from entrepot.routing.kpi.estimates import EndpointKpis, ModelKpis, endpoint_kpis, model_kpis
+from entrepot.routing.kpi.model import HALF_LIFE_S as MODEL_HALF_LIFE_S
+from entrepot.routing.kpi.model import ModelMeasures
+from entrepot.routing.kpi.observation import Observation
+from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
+from entrepot.routing.kpi.priors import declared_priors, model_priors, typical_priors
+from entrepot.routing.kpi.state import (
+    decoded,
+    encoded,
+    endpoint_state,
+    model_state,
+    restore_endpoint,
+    restore_model,
+)
+from entrepot.routing.settings import RoutingSettings
+
+REFRESHES_PER_HALF_LIFE = 64
+"""Between two of them a count is at most 1 % too high for its age."""
+
+_MAX_HALF_LIVES = 256.0
+"""After as many the landmark of the weights is moved: 2**256 times a square is far from the largest float."""
+
+
+class Decay:
+    """Gives weights that double every half-life, so that old observations lose theirs in proportion.
+
+    Units: seconds; a weight means something only in proportion to `unit`, that of an observation made now.
+    """
+
+    __slots__ = ("_half_lives_per_s", "_landmark_s")
+
+    def __init__(self, half_life_s: float, now_s: float) -> None:
+        self._half_lives_per_s = 1.0 / half_life_s
+        self._landmark_s = now_s
+
+    def unit(self, now_s: float) -> float:
+        """Return the weight of an observation made at `now_s`."""
+        return exp2((now_s - self._landmark_s) * self._half_lives_per_s)
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether weights grow too large, so that the landmark has to be moved."""
+        return (now_s - self._landmark_s) * self._half_lives_per_s > _MAX_HALF_LIVES
+
+    def move_landmark(self, now_s: float) -> float:
+        """Make the weight of an observation made now 1; return the factor for all present weights."""
+        factor = exp2((self._landmark_s - now_s) * self._half_lives_per_s)
+        self._landmark_s = now_s
+        return factor
+
+
+class Knowledge:
+    """What was measured of the endpoints (by their index in `endpoints`) and of their models (by name).
+
+    Units: `now_s` is the monotonic clock of the caller, in seconds, everywhere.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        models: Mapping[str, Model],
+        settings: RoutingSettings,
+        *,
+        now_s: float = 0.0,
+    ) -> None:
+        self._endpoints = tuple(endpoints)
+        self._decay = Decay(settings.half_life_s, now_s)
+        self._model_decay = Decay(max(MODEL_HALF_LIFE_S, settings.half_life_s), now_s)
+        self._refresh_every_s = settings.half_life_s / REFRESHES_PER_HALF_LIFE
+        self._declared = [declared_priors(endpoint, settings) for endpoint in self._endpoints]
+        self._priors = self._declared
+        self._measures = [EndpointMeasures() for _ in self._endpoints]
+        self.outlooks = tuple(
+            Outlook(
+                ttft_s=priors.ttft_s.value,
+                tpot_s=priors.tpot_s.value,
+                p_failure=priors.failure_share.value,
+                failure_s=FAILURE_FLOOR_S,
+            )
+            for priors in self._declared
+        )
+        names = dict.fromkeys([*models, *(endpoint.model for endpoint in self._endpoints)])
+        self._model_priors = {name: model_priors(models.get(name), settings) for name in names}
+        self._model_measures = {name: ModelMeasures(priors) for name, priors in self._model_priors.items()}
+        self.model_outlooks = {name: ModelOutlook() for name in names}
+        self.refresh_due_s = now_s
+        self.refresh(now_s)
+
+    def started(self, endpoint_index: int) -> int:
+        """Count an attempt as under way; return how many others already were, for its `Observation`."""
+        outlook = self.outlooks[endpoint_index]
+        before = outlook.in_flight
+        outlook.in_flight = before + 1
+        outlook.uses += 1
+        return before
+
+    def ended(self, endpoint_index: int) -> None:
+        """Count an attempt as no longer under way."""
+        self.outlooks[endpoint_index].in_flight -= 1
+
+    def observe(self, seen: Observation) -> None:
+        """Take in one ended attempt and make the rows that it changes."""
+        now_s = seen.at_s
+        if now_s >= self.refresh_due_s:
+            self.refresh(now_s)
+        index = seen.endpoint_index
+        unit, measures, outlook = self._decay.unit(now_s), self._measures[index], self.outlooks[index]
+        measures.observe(seen, unit, outlook)
+        measures.refresh(outlook, self._priors[index], unit, now_s)
+        if seen.output_tokens or seen.prompt_tokens:
+            self._observe_model(seen, self._endpoints[index].model)
+
+    def _observe_model(self, seen: Observation, model: str) -> None:
+        unit = self._model_decay.unit(seen.at_s)
+        measures, outlook = self._model_measures[model], self.model_outlooks[model]
+        measures.observe(seen, unit, outlook)
+        measures.refresh(outlook, self._model_priors[model], unit)
+
+    def refresh(self, now_s: float) -> None:
+        """Make all rows again: counts fade, peers change. `observe` and `Router.decide` call it when due."""
+        if self._decay.is_due(now_s) or self._model_decay.is_due(now_s):
+            self._move_landmarks(now_s)
+        unit, model_unit = self._decay.unit(now_s), self._model_decay.unit(now_s)
+        timings = [(measures.ttft, measures.tpot) for measures in self._measures]
+        self._priors = typical_priors(self._endpoints, self._declared, timings, unit)
+        for measures, outlook, priors in zip(self._measures, self.outlooks, self._priors, strict=True):
+            measures.refresh(outlook, priors, unit, now_s)
+        for name, of_model in self._model_measures.items():
+            of_model.refresh_caution(self._model_priors[name], model_unit)
+            of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
+        self.refresh_due_s = now_s + self._refresh_every_s
+
+    def _move_landmarks(self, now_s: float) -> None:
+        factor, model_factor = self._decay.move_landmark(now_s), self._model_decay.move_landmark(now_s)
+        for measures in self._measures:
+            measures.scale(factor)
+        for of_model in self._model_measures.values():
+            of_model.scale(model_factor)
+
+    def kpis(self, endpoint_index: int, now_s: float) -> EndpointKpis:
+        """Return the estimates of one endpoint, each with basis, count and age."""
+        measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
+        priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
+        measures.refresh(outlook, priors, unit, now_s)
+        return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
+
+    def model_kpis(self, model: str, now_s: float) -> ModelKpis:
+        """Return the estimates of one model, each with basis, count and age.
+
+        Raises: KeyError when the model was not given at the start.
+        """
+        measures, outlook = self._model_measures[model], self.model_outlooks[model]
+        priors, unit = self._model_priors[model], self._model_decay.unit(now_s)
+        measures.refresh(outlook, priors, unit)
+        return model_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
+
+    def tokens_per_stream_byte(self, endpoint_index: int, now_s: float) -> tuple[float, float]:
+        """Return the output tokens per byte of a streamed answer: expected, and seldom passed."""
+        return self._measures[endpoint_index].stream_tokens_per_byte(self._decay.unit(now_s))
+
+    def to_bytes(self, now_s: float) -> bytes:
+        """Return all measures as bytes to keep: less than 64 KiB per endpoint or model."""
+        self._move_landmarks(now_s)
+        return encoded(
+            [
+                endpoint_state(endpoint.name, measures, uses=outlook.uses, now_s=now_s)
+                for endpoint, measures, outlook in zip(
+                    self._endpoints, self._measures, self.outlooks, strict=True
+                )
+            ],
+            [model_state(name, measures, now_s=now_s) for name, measures in self._model_measures.items()],
+        )
+
+    @classmethod
+    def from_bytes(  # the arguments of the constructor, and what was kept
+        cls,
+        data: bytes,
+        endpoints: Sequence[Endpoint],
+        models: Mapping[str, Model],
+        settings: RoutingSettings,
+        *,
+        now_s: float = 0.0,
+        away_s: float = 0.0,
+    ) -> Self:
+        """Return knowledge that goes on from `to_bytes`, for the endpoints and models that are still there.
+
+        Units: `away_s` seconds since it was kept, by a clock that went on; observations have aged by them.
+        Raises: ValueError when the bytes cannot be read.
+        """
+        kept = decoded(data)
+        kept_at_s = now_s - max(away_s, 0.0)
+        knowledge = cls(endpoints, models, settings, now_s=kept_at_s)
+        of_endpoints = {state.name: state for state in kept.endpoints}
+        for endpoint, measures, outlook in zip(
+            knowledge._endpoints, knowledge._measures, knowledge.outlooks, strict=True
+        ):
+            if state := of_endpoints.get(endpoint.name):
+                restore_endpoint(measures, state, now_s=kept_at_s)
+                outlook.uses = state.uses
+        for of_model in kept.models:
+            if of_model.name in knowledge._model_measures:
+                restore_model(knowledge._model_measures[of_model.name], of_model, now_s=kept_at_s)
+        knowledge.refresh(now_s)
+        return knowledge

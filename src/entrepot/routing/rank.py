@@ -1,0 +1,116 @@
+"""The order in which candidates are tried, from what a `Decision` stores of them and nothing else.
+
+The choice and its replay call the same functions; a replay that had to ask for prices or rows again
+could only agree with itself.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from msgspec.structs import replace
+
+from entrepot.routing.decision import Candidate, Decision, Ranking
+from entrepot.routing.score import score
+
+TIE = 1e-12
+"""Scores that differ by less than this part are equal: that much is rounding."""
+
+WELL_KNOWN_OBSERVATIONS = 30.0
+"""An endpoint with as many recent observations has nothing left to teach that is worth a dearer answer."""
+
+_METRICS = {
+    Ranking.SCORE: "score",
+    Ranking.PRICE: "score",
+    Ranking.THROUGHPUT: "tpot_s",
+    Ranking.LATENCY: "ttft_s",
+}
+_KEYS = {ranking: attrgetter("tier", metric) for ranking, metric in _METRICS.items()}
+_VALUES = {ranking: attrgetter(metric) for ranking, metric in _METRICS.items()}
+_TIE_BREAKERS = {
+    Ranking.SCORE: attrgetter("cached_nusd_per_mtok", "uses"),
+    Ranking.PRICE: attrgetter("cached_nusd_per_mtok", "uses"),
+    Ranking.THROUGHPUT: attrgetter("score", "cached_nusd_per_mtok", "uses"),
+    Ranking.LATENCY: attrgetter("score", "cached_nusd_per_mtok", "uses"),
+}
+
+
+def two_least(values: Sequence[float]) -> tuple[float, float]:
+    """Return the least value and the least of the others; a single value is both."""
+    least = second = float("inf")
+    for value in values:
+        if value < least:
+            least, second = value, least
+        elif value < second:
+            second = value
+    return (least, least) if len(values) == 1 else (least, second)
+
+
+def ordered(candidates: list[Candidate], ranking: Ranking) -> list[Candidate]:
+    """Return the candidates by tier and metric; ties by cached price, then by least use.
+
+    For speed and latency a tie goes to the lower score first. Sorts the given list in place.
+    """
+    candidates.sort(key=_KEYS[ranking])
+    value = _VALUES[ranking]
+    start, count = 0, len(candidates)
+    for place in range(1, count + 1):
+        first = candidates[start]
+        if place < count:
+            other = candidates[place]
+            if other.tier == first.tier and value(other) - value(first) <= TIE * value(other):
+                continue
+        if place - start > 1:
+            candidates[start:place] = sorted(candidates[start:place], key=_TIE_BREAKERS[ranking])
+        start = place
+    return candidates
+
+
+def to_explore(candidates: list[Candidate], draw_pick: float) -> Candidate | None:
+    """Return the candidate of the first tier that is known least, None when all are known well.
+
+    Of several that are known equally little `draw_pick` (0 ≤ draw < 1) takes one. `candidates` are ordered.
+    """
+    tier = candidates[0].tier
+    least = min(candidate.observations for candidate in candidates if candidate.tier == tier)
+    if least >= WELL_KNOWN_OBSERVATIONS:
+        return None
+    unknown = [c for c in candidates if c.tier == tier and c.observations == least]
+    return unknown[int(draw_pick * len(unknown))]
+
+
+def moved_to_front(candidates: list[Candidate], first: Candidate) -> list[Candidate]:
+    """Return the candidates with `first` before the others."""
+    return [first, *(candidate for candidate in candidates if candidate is not first)]
+
+
+def winner_of(decision: Decision) -> Candidate:
+    """Return the candidate that ought to have won, recomputed from the stored inputs alone.
+
+    It carries the recomputed score. Compare it with `decision.winner`: a difference means that the record was
+    changed, or that the code which wrote it chose by another rule.
+    """
+    candidates, usd_per_s = decision.candidates, decision.usd_per_s
+    bases = [candidate.dollars + usd_per_s * candidate.seconds for candidate in candidates]
+    least, second = two_least(bases)
+    rescored = [
+        _rescored(candidate, usd_per_s, second if base == least else least)
+        for candidate, base in zip(candidates, bases, strict=True)
+    ]
+    best = ordered(rescored, decision.ranking)
+    explored = to_explore(best, decision.draws[1]) if decision.explored else None
+    return explored or best[0]
+
+
+def _rescored(candidate: Candidate, usd_per_s: float, fallback_score: float) -> Candidate:
+    return replace(
+        candidate,
+        score=score(
+            candidate.dollars,
+            candidate.seconds,
+            usd_per_s,
+            candidate.p_failure,
+            candidate.dollars_wasted,
+            candidate.failure_s,
+            fallback_score,
+        ),
+    )

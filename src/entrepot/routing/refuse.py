@@ -1,0 +1,125 @@
+"""Refusals of the choice: which rule stands in the way, per endpoint, and what could be had instead.
+
+A bare "no endpoints found" makes users guess which of their limits to loosen.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from msgspec import Struct
+
+from entrepot.domain.endpoint import Endpoint
+from entrepot.domain.errors import Refusal
+from entrepot.domain.request import Request
+from entrepot.routing.decision import Exclusion, ExclusionReason
+from entrepot.routing.explain import exclusion_sentence
+
+MAX_NAMED = 8
+"""Endpoints that a message names; a long one would be cut by the reader's log anyway."""
+
+INVALID_REQUEST = "invalid_request_error"
+NOT_FOUND = "not_found_error"
+
+
+class _Kind(Struct, frozen=True):
+    """How a rule speaks to the client when no endpoint passes it."""
+
+    http_status: int
+    type: str
+    code: str
+    param: str
+    next_step: str
+
+
+def _slo(limit: str) -> _Kind:
+    return _Kind(400, INVALID_REQUEST, "slo_unattainable", f"slo.{limit}", f"Loosen `slo.{limit}`.")
+
+
+_PREFERENCE = _Kind(
+    404, NOT_FOUND, "no_eligible_endpoint", "provider", "Loosen the preferences in `provider`."
+)
+_KINDS = {
+    ExclusionReason.OPERATION: _Kind(
+        404, NOT_FOUND, "operation_not_served", "model", "Ask another model, or another path."
+    ),
+    ExclusionReason.NO_PRICE: _Kind(
+        404, NOT_FOUND, "no_priced_endpoint", "model", "Declare prices in the configuration, or use no limit."
+    ),
+    ExclusionReason.CONTEXT: _Kind(
+        400,
+        INVALID_REQUEST,
+        "context_length_exceeded",
+        "messages",
+        "Shorten the prompt or lower `max_tokens`.",
+    ),
+    ExclusionReason.MAX_OUTPUT: _Kind(
+        400, INVALID_REQUEST, "max_tokens_too_large", "max_tokens", "Lower `max_tokens`."
+    ),
+    ExclusionReason.ANSWER_COST: _slo("max_usd"),
+    ExclusionReason.TTFT: _slo("ttft_s"),
+    ExclusionReason.TOKENS_PER_S: _slo("tokens_per_s"),
+    ExclusionReason.ANSWER_TIME: _slo("answer_s"),
+}
+
+
+def unknown_model(name: str, known: Iterable[str]) -> Refusal:
+    """Return the refusal of a model that no endpoint serves, with the nearest names."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5) or [
+        known_name for known_name in names if known_name.rpartition("/")[2] == name
+    ]
+    hint = f"Nearest: {', '.join(near)}." if near else "GET /v1/models lists what is served."
+    return Refusal(
+        404, NOT_FOUND, "model_not_found", f"No endpoint serves the model {name!r}. {hint}", "model"
+    )
+
+
+def nothing_eligible(
+    request: Request, endpoints: Sequence[Endpoint], excluded: Sequence[Exclusion]
+) -> Refusal:
+    """Return the refusal of a request that every endpoint of its models is excluded from.
+
+    The rule that was asked last speaks: whatever it excluded came nearest to being served.
+    """
+    if not excluded:
+        message = (
+            f"No endpoint serves {' or '.join(request.models)} at present. GET /v1/models lists what is."
+        )
+        return Refusal(404, NOT_FOUND, "model_not_found", message, "model")
+    last = max(exclusion.reason for exclusion in excluded)
+    nearest = [exclusion for exclusion in excluded if exclusion.reason == last]
+    kind = _KINDS.get(last, _PREFERENCE)
+    sentences = [
+        exclusion_sentence(gone, endpoints[gone.endpoint_index].name) for gone in excluded[:MAX_NAMED]
+    ]
+    if len(excluded) > MAX_NAMED:
+        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
+    message = f"No endpoint of {' or '.join(request.models)} may serve this request"
+    message += f"{_offer(last, nearest, endpoints)}: {'; '.join(sentences)}. {kind.next_step}"
+    return Refusal(kind.http_status, kind.type, kind.code, message, kind.param)
+
+
+def _offer(last: ExclusionReason, nearest: Sequence[Exclusion], endpoints: Sequence[Endpoint]) -> str:
+    """Return what could be had, for the limits where more or less of something could."""
+    match last:
+        case ExclusionReason.CONTEXT:
+            best = max(nearest, key=lambda gone: gone.limit)
+            text = f"the largest context window available has {best.limit:.0f} tokens"
+        case ExclusionReason.MAX_OUTPUT:
+            best = max(nearest, key=lambda gone: gone.limit)
+            text = f"the longest answer available has {best.limit:.0f} tokens"
+        case ExclusionReason.ANSWER_COST:
+            best = min(nearest, key=lambda gone: gone.seen)
+            text = f"the cheapest answer is expected to cost up to ${best.seen:.3g}"
+        case ExclusionReason.TTFT:
+            best = min(nearest, key=lambda gone: gone.seen)
+            text = f"the first to begin is expected to after {best.seen:.3g} s"
+        case ExclusionReason.TOKENS_PER_S:
+            best = max(nearest, key=lambda gone: gone.seen)
+            text = f"the fastest is expected to write {best.seen:.3g} tokens/s"
+        case ExclusionReason.ANSWER_TIME:
+            best = min(nearest, key=lambda gone: gone.seen)
+            text = f"the soonest answer is expected after {best.seen:.3g} s"
+        case _:
+            return ""
+    return f" ({text}: {endpoints[best.endpoint_index].name})"

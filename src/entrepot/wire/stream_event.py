@@ -1,0 +1,171 @@
+"""One event of an answer's stream, read for what the relay and the ledger need and for nothing else.
+
+Only the few events at both ends of a stream are read this way, so it may be thorough. Content is a closed
+list of fields: to count any delta would let an empty role delta pass for a first token.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder, Encoder
+
+from entrepot.domain.usage import Usage
+from entrepot.wire.error_body import HostError, host_error_of
+from entrepot.wire.usage import usage_from_block
+
+MOST_ID_CHARACTERS = 200  # of ids and model names, which are the host's and go into the ledger
+CUT_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+
+_encode = Encoder().encode
+
+
+class Choice(Struct, gc=False):
+    """One choice of a chunk or of a whole reply; fields of any type, since hosts differ."""
+
+    delta: Any = None
+    message: Any = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class Chunk(Struct):
+    """A chunk or a whole reply."""
+
+    id: Any = None
+    model: Any = None
+    object: Any = None
+    choices: list[Choice] | None = None
+    data: Any = None
+    usage: Any = None
+    timings: Any = None
+    error: Any = None
+    message: Any = None
+    detail: Any = None
+    code: Any = None
+
+
+class StreamEvent(Struct, frozen=True):
+    """What one event tells.
+
+    Units: `text_bytes` bytes of generated text in it (of the longest field: some hosts send one text under
+    two names).
+    """
+
+    has_content: bool
+    text_bytes: int
+    finish_reason: str | None
+    usage: Usage | None
+    error: HostError | None
+    answer_id: str | None
+    model: str | None
+
+
+_decode_chunk = Decoder(Chunk).decode
+
+
+def read_chunk(data: bytes) -> Chunk | None:
+    """Return the chunk or the reply in `data`, or None when it is not a JSON object of that shape."""
+    try:
+        return _decode_chunk(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_event(data: bytes, *, is_error: bool = False) -> StreamEvent | None:
+    """Return what an event with this data tells, or None when its data are no chunk.
+
+    `is_error` says that the event was named `error`, which makes its data the words of one.
+    """
+    chunk = read_chunk(data)
+    if chunk is None:
+        return None
+    has_content, text_bytes = False, 0
+    for choice in chunk.choices or ():
+        size = content_bytes(choice)
+        if size is not None:
+            has_content = True
+            text_bytes += size
+    return StreamEvent(
+        has_content,
+        text_bytes,
+        finish_reason(chunk),
+        usage_of(chunk),
+        error_of(chunk, is_error=is_error),
+        short_text(chunk.id),
+        short_text(chunk.model),
+    )
+
+
+def content_bytes(choice: Choice) -> int | None:
+    """Return the bytes of generated text in a choice, or None when it has no content of any kind."""
+    most: int | None = _text_bytes(choice.text) if choice.text else None
+    delta = choice.delta if choice.delta is not None else choice.message
+    if isinstance(delta, dict):
+        for name, value in delta.items():
+            measure = _CONTENT_FIELDS.get(name)
+            if measure is not None and value:
+                most = max(most or 0, measure(value))
+    return most
+
+
+def finish_reason(chunk: Chunk) -> str | None:
+    """Return why the answer ended; of several choices one that was cut, since the answer then was."""
+    found = None
+    for choice in chunk.choices or ():
+        reason = choice.finish_reason
+        if isinstance(reason, str) and found not in CUT_REASONS:
+            found = reason
+    return found
+
+
+def usage_of(chunk: Chunk) -> Usage | None:
+    """Return the usage that a chunk or a reply reports, from llama.cpp's timings when it has no block."""
+    usage = None if chunk.usage is None else usage_from_block(chunk.usage)
+    return usage if usage is not None or chunk.timings is None else usage_from_block(chunk.timings)
+
+
+def error_of(chunk: Chunk, *, is_error: bool = False) -> HostError | None:
+    """Return the error that an event or a reply carries, in any of the shapes that hosts use."""
+    if chunk.error is not None and chunk.error is not False:
+        return host_error_of({"error": chunk.error})
+    if is_error or chunk.object == "error":
+        return host_error_of({"message": chunk.message, "detail": chunk.detail, "code": chunk.code})
+    for choice in chunk.choices or ():
+        if choice.finish_reason == "error":
+            return HostError("the host ended the answer with finish_reason 'error'", None)
+    return None
+
+
+def short_text(value: object) -> str | None:
+    """Return a host's id or name within bounds, or None when it is no text."""
+    return value[:MOST_ID_CHARACTERS] if isinstance(value, str) and value else None
+
+
+def _text_bytes(value: object) -> int:
+    return len(value.encode()) if isinstance(value, str) else len(_encode(value))
+
+
+def _tool_bytes(value: object) -> int:
+    """Return the bytes of a tool call that the model wrote: names and arguments, without ids and braces."""
+    calls = value if isinstance(value, list) else [value]
+    written = 0
+    for call in calls:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            texts = (function.get(name) for name in ("name", "arguments", "text"))
+            written += sum(len(text.encode()) for text in texts if isinstance(text, str))
+    return written
+
+
+# What counts as content, and how many bytes of it the model wrote.
+_CONTENT_FIELDS: Mapping[str, Callable[[object], int]] = {
+    "content": _text_bytes,
+    "reasoning_content": _text_bytes,
+    "reasoning": _text_bytes,
+    "refusal": _text_bytes,
+    "reasoning_details": _text_bytes,
+    "audio": _text_bytes,
+    "tool_calls": _tool_bytes,
+    "function_call": _tool_bytes,
+}

@@ -1,0 +1,211 @@
+"""Usage blocks of five conventions, read into the one of `domain.usage`, where no token is counted twice.
+
+A table of field names would be shorter and wrong: conventions differ in what lies inside what (OpenAI's
+prompt tokens contain the cached ones, Anthropic's do not; some hosts count reasoning beside the output), and
+hosts contradict themselves. Nothing is invented: a count that is missing is not zero, except cached, cache
+writes and reasoning, which are parts of a total that is known. A block that contradicts itself is flagged and
+read so that it costs more, never less.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import DecodeError, Raw
+from msgspec.json import Decoder
+
+from entrepot.domain.usage import Usage
+
+MOST_TOKENS = 2**31 - 1  # of one attempt; what is above is a broken counter, and would overflow the ledger
+
+_decode = Decoder().decode
+_ANTHROPIC_FIELDS = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
+
+
+def usage_from(raw: bytes | Raw) -> Usage | None:
+    """Return the tokens of a usage block in JSON, or None when it does not tell prompt and output tokens."""
+    try:
+        return usage_from_block(_decode(raw))
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def usage_from_block(block: object) -> Usage | None:
+    """Return the tokens of a decoded block, by the convention that its fields show."""
+    if not isinstance(block, dict):
+        return None
+    if "prompt_cache_hit_tokens" in block or "prompt_cache_miss_tokens" in block:
+        return usage_from_deepseek(block)
+    if "prompt_tokens" in block or "completion_tokens" in block:
+        return usage_from_openai(block)
+    if any(name in block for name in _ANTHROPIC_FIELDS):
+        return usage_from_anthropic(block)
+    if "input_tokens" in block:
+        return usage_from_responses(block)
+    return usage_from_timings(block) if "predicted_n" in block else None
+
+
+def usage_from_openai(block: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens of OpenAI's chat convention: cached and cache writes are inside the prompt tokens.
+
+    OpenRouter, vLLM, SGLang and llama.cpp use it; Moonshot puts `cached_tokens` at the top.
+    """
+    counts = _Counts(block)
+    return counts.usage(
+        prompt=counts.of("prompt_tokens"),
+        output=counts.of("completion_tokens"),
+        cached=counts.first(
+            counts.of("cached_tokens", within="prompt_tokens_details"), counts.of("cached_tokens")
+        ),
+        cache_write=counts.of("cache_write_tokens", within="prompt_tokens_details"),
+        reasoning=counts.of("reasoning_tokens", within="completion_tokens_details"),
+    )
+
+
+def usage_from_responses(block: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens of OpenAI's responses convention: as for chat, under other names."""
+    counts = _Counts(block)
+    return counts.usage(
+        prompt=counts.of("input_tokens"),
+        output=counts.of("output_tokens"),
+        cached=counts.of("cached_tokens", within="input_tokens_details"),
+        cache_write=counts.of("cache_write_tokens", within="input_tokens_details"),
+        reasoning=counts.first(
+            counts.of("reasoning_tokens", within="output_tokens_details"),
+            counts.of("thinking_tokens", within="output_tokens_details"),
+        ),
+    )
+
+
+def usage_from_anthropic(block: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens of Anthropic's convention: cache reads and writes come on top of the input tokens."""
+    counts = _Counts(block)
+    uncached, read = counts.of("input_tokens"), counts.of("cache_read_input_tokens") or 0
+    total, short, long = (
+        counts.of("cache_creation_input_tokens"),
+        counts.of("ephemeral_5m_input_tokens", within="cache_creation"),
+        counts.of("ephemeral_1h_input_tokens", within="cache_creation"),
+    )
+    parts = None if short is None and long is None else (short or 0) + (long or 0)
+    if total is not None and parts is not None and total != parts:
+        counts.contradictory = True
+    write = max(total or 0, parts or 0)
+    return counts.usage(
+        prompt=None if uncached is None else uncached + read + write,
+        output=counts.of("output_tokens"),
+        cached=read,
+        cache_write=write,
+        reasoning=counts.of("thinking_tokens", within="output_tokens_details"),
+    )
+
+
+def usage_from_deepseek(block: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens of DeepSeek's convention: the prompt is cache hits plus misses."""
+    counts = _Counts(block)
+    prompt = counts.of("prompt_tokens")
+    hit, miss = counts.of("prompt_cache_hit_tokens"), counts.of("prompt_cache_miss_tokens")
+    also_hit = counts.of("cached_tokens", within="prompt_tokens_details")
+    if hit is not None and miss is not None:
+        counts.contradictory |= prompt is not None and prompt != hit + miss
+        prompt = max(prompt or 0, hit + miss)
+    elif hit is None and miss is not None and prompt is not None:
+        hit = max(0, prompt - miss)
+    if hit is not None and also_hit is not None and hit != also_hit:
+        counts.contradictory = True
+        hit = min(hit, also_hit)
+    return counts.usage(
+        prompt=prompt,
+        output=counts.of("completion_tokens"),
+        cached=hit if hit is not None else also_hit,
+        cache_write=None,
+        reasoning=counts.of("reasoning_tokens", within="completion_tokens_details"),
+    )
+
+
+def usage_from_timings(block: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens of llama.cpp's `timings`, for replies of its server that have no usage block."""
+    counts = _Counts(block)
+    cached, evaluated = counts.of("cache_n"), counts.of("prompt_n")
+    return counts.usage(
+        prompt=None if evaluated is None else evaluated + (cached or 0),
+        output=counts.of("predicted_n"),
+        cached=cached,
+        cache_write=None,
+        reasoning=None,
+    )
+
+
+class _Counts:
+    """The counts of one block, with a note whether they disagree."""
+
+    __slots__ = ("_block", "contradictory")
+
+    def __init__(self, block: Mapping[str, Any]) -> None:
+        self._block = block
+        self.contradictory = False
+
+    def of(self, name: str, *, within: str | None = None) -> int | None:
+        """Return a count, None when it is missing; one that is no count at all is flagged and missing."""
+        block: Any = self._block if within is None else self._block.get(within)
+        value = block.get(name) if isinstance(block, dict) else None
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+            return value
+        self.contradictory = True
+        return None
+
+    def first(self, count: int | None, other: int | None) -> int | None:
+        """Return the one of two counts that is there; of two that differ, the smaller: it costs more."""
+        if count is None or other is None:
+            return other if count is None else count
+        self.contradictory |= count != other
+        return min(count, other)
+
+    def usage(
+        self,
+        *,
+        prompt: int | None,
+        output: int | None,
+        cached: int | None,
+        cache_write: int | None,
+        reasoning: int | None,
+    ) -> Usage | None:
+        """Return the disjoint counts; `prompt` and `output` are totals that contain the other three."""
+        cached, cache_write, reasoning = cached or 0, cache_write or 0, reasoning or 0
+        totals = self._totals(prompt, output, reasoning)
+        if totals is None:
+            return None
+        prompt, output = totals
+        if reasoning > output:
+            self.contradictory = True
+            output += reasoning
+        if cached + cache_write > prompt:
+            self.contradictory = True
+            prompt, cached, cache_write = cached + cache_write, 0, 0
+        return Usage(
+            uncached_tokens=prompt - cached - cache_write,
+            cached_tokens=cached,
+            cache_write_tokens=cache_write,
+            output_tokens=output,
+            reasoning_tokens=reasoning,
+            contradictory=self.contradictory,
+        )
+
+    def _totals(self, prompt: int | None, output: int | None, reasoning: int) -> tuple[int, int] | None:
+        """Return prompt and output tokens, made to agree with `total_tokens` where the block has it."""
+        total = self.of("total_tokens")
+        if prompt is None or output is None:
+            known = output if prompt is None else prompt
+            if total is None or known is None:
+                return None
+            self.contradictory |= total < known
+            rest = max(0, total - known)
+            return (rest, known) if prompt is None else (known, rest)
+        if total is None or total == prompt + output:
+            return prompt, output
+        excess = total - prompt - output
+        if excess != reasoning:  # else a host that counts reasoning beside the output, as xAI and Google do
+            self.contradictory = True
+        return prompt, output + max(0, excess)
