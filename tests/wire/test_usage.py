@@ -219,7 +219,7 @@ BLOCKS: dict[str, tuple[str, Usage | None]] = {
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_means_these_tokens(name: str) -> None:
-    """Each convention is read as its host documents it, once; a contradiction as the dearer of its readings."""
+    """Each convention is read as its host documents it, once; a contradiction as its dearer reading."""
     text, expected = BLOCKS[name]
     assert usage_from(text.encode()) == expected
     assert usage_from(msgspec.Raw(text.encode())) == expected

@@ -233,6 +233,10 @@ class Table:
             return self._wrong_type(key, "a table", value, None)
         return Table(self._reading, (*self.path, key), value)
 
+    def section(self, key: str) -> Table:
+        """Return the table under `key`; an empty one when absent."""
+        return self.table(key) or Table(self._reading, (*self.path, key), {})
+
     def tables(self, key: str) -> Iterator[Table]:
         """Yield the tables of the array under `key`."""
         value = self._value(key)

@@ -22,6 +22,10 @@ from entrepot.domain.money import usd_text
 ENVIRONMENT_ORIGIN = "environment variable "
 FILE_ORIGIN = "file "
 
+NOT_SHOWN = "(not shown)"
+
+_CREDENTIAL = re.compile(r"key|token|secret|auth|passw|sig|cookie|code", re.IGNORECASE)
+_PASSWORD = re.compile(r"//[^/]*@")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _DEFAULT_HOST = HostSettings("", "")
 _DEFAULT_OPERATIONS = frozenset({Operation.CHAT})
@@ -50,7 +54,9 @@ def settings_data(settings: Settings) -> dict[str, object]:
     data["hosts"] = [
         {
             **_plain_table(_host_fields(host, spell_defaults=True)),
-            "endpoints": [_plain(_endpoint_fields(entry)) for entry in settings.endpoints if entry.host == host],
+            "endpoints": [
+                _plain(_endpoint_fields(entry)) for entry in settings.endpoints if entry.host == host
+            ],
         }
         for host in settings.hosts
     ]
@@ -87,10 +93,18 @@ def _model_fields(model: Model) -> dict[str, object]:
 def _host_fields(host: HostSettings, *, spell_defaults: bool) -> dict[str, object]:
     fields = msgspec.structs.asdict(host)
     fields = {("key" if name == "secret" else name): value for name, value in fields.items()}
+    fields["headers"] = _masked(host.headers)
+    fields["query"] = _masked(host.query)
+    fields["proxy"] = None if host.proxy is None else _PASSWORD.sub("//", host.proxy)
     defaults = msgspec.structs.asdict(_DEFAULT_HOST)
     if spell_defaults:
         return fields
     return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+
+
+def _masked(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts; what is named like a credential is not shown, although it belongs under `key`."""
+    return {name: NOT_SHOWN if _CREDENTIAL.search(name) else text for name, text in texts.items()}
 
 
 def _endpoint_fields(entry: EndpointSettings) -> dict[str, object]:

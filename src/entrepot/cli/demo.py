@@ -18,10 +18,9 @@ import typer
 
 from entrepot.catalog.settings import Secret, ServerSettings, Settings
 from entrepot.cli.gateway_process import run_gateway
-from entrepot.cli.options import DataDir
+from entrepot.cli.options import DataDir, LogLevel, LogLevelOption
 from entrepot.cli.processes import Child
 from entrepot.cli.run import run
-from entrepot.cli.serve import level_of
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
 from entrepot.hosts.local import LOCAL_API_KEY_VARIABLE, local_settings
@@ -45,9 +44,9 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 
 def demo(
+    data_dir: DataDir,
     port: Annotated[int, typer.Option(help="Port of the API.")] = 8000,
     console_port: Annotated[int, typer.Option(help="Port of metrics and the admin API.")] = 8001,
-    data_dir: DataDir = Path(),
     no_local_model: Annotated[
         bool, typer.Option("--no-local-model", help="Only the simulated hosts.")
     ] = False,
@@ -55,7 +54,7 @@ def demo(
     hosts: Annotated[str, typer.Option(help="Only these, with commas between.")] = "",
     speedup: Annotated[float, typer.Option(min=0.001, help="Simulated hosts run so much faster.")] = 1.0,
     usd_per_hour: Annotated[float, typer.Option(min=0.0, help="Default value of time.")] = 5.0,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Start a local model, six simulated hosts and the gateway; Ctrl-C ends all of them."""
     wanted = _Wanted(
@@ -66,7 +65,7 @@ def demo(
         value_of_time_usd_per_hour=usd_per_hour,
         local_model=not no_local_model,
     )
-    sys.exit(run(_run_demo(wanted, data_dir, EventLog(level_of(log_level)))))
+    sys.exit(run(_run_demo(wanted, data_dir, EventLog(log_level.level))))
 
 
 async def _run_demo(wanted: _Wanted, data_dir: Path, log: EventLog) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +14,8 @@ from entrepot.cli.options import AsJson, DataDir
 
 
 def endpoints(
+    data_dir: DataDir,
     model: Annotated[str | None, typer.Argument(help="Only the endpoints of this model.")] = None,
-    data_dir: DataDir = Path(),
     as_json: AsJson = False,
 ) -> None:
     """List the endpoints of the running gateway with prices, context and KPIs."""

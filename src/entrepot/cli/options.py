@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from entrepot.gateway.log import Level
 from entrepot.ledger.data_dir import default_data_dir
+
+
+class LogLevel(StrEnum):
+    """What the event log holds: this level and those above."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def level(self) -> Level:
+        """Return the level as the event log knows it."""
+        return Level[self.name]
 
 
 def _default() -> Path:
@@ -22,4 +38,5 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="The least level of event that stderr shows.")]
 DieWithParent = Annotated[bool, typer.Option("--die-with-parent", hidden=True)]

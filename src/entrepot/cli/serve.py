@@ -12,19 +12,18 @@ import typer
 
 from entrepot.catalog.load import load_settings
 from entrepot.catalog.settings import Settings
-from entrepot.cli.options import DataDir
+from entrepot.cli.options import DataDir, LogLevel, LogLevelOption
 from entrepot.cli.run import run_until_stopped
 from entrepot.gateway.gateway import Gateway
-from entrepot.gateway.log import Level
 
 
 def serve(
+    data_dir: DataDir,
     config: Annotated[Path, typer.Option("--config", help="The configuration file.")] = Path("entrepot.toml"),
-    data_dir: DataDir = Path(),
     host: Annotated[str | None, typer.Option(help="Listen here instead of server.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Listen here instead of server.port.")] = None,
     console_port: Annotated[int | None, typer.Option(help="Instead of server.console_port.")] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve the API of a configuration file until Ctrl-C or SIGTERM."""
     settings = with_ports(load_settings(config, os.environ), host=host, port=port, console_port=console_port)
@@ -36,7 +35,7 @@ def serve(
         scheme = "https" if settings.server.tls_certificate_file is not None else "http"
         print(f"ready {scheme}://{settings.server.host}:{settings.server.port}/v1", flush=True)
 
-    sys.exit(run_until_stopped(settings, data_dir, announce, level=level_of(log_level)))
+    sys.exit(run_until_stopped(settings, data_dir, announce, level=log_level.level))
 
 
 def with_ports(
@@ -46,14 +45,3 @@ def with_ports(
     wanted = {"host": host, "port": port, "console_port": console_port}
     given = {name: value for name, value in wanted.items() if value is not None}
     return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **given))
-
-
-def level_of(text: str) -> Level:
-    """Return the level that an option names.
-
-    Raises: typer.BadParameter when there is no such level.
-    """
-    try:
-        return Level[text.upper()]
-    except KeyError:
-        raise typer.BadParameter(f"{text!r} is not one of debug, info, warning, error") from None

@@ -63,8 +63,14 @@ def console_app(gateway: Gateway, token: str) -> Starlette:
             wanted = msgspec.json.decode(body, type=list[Correction])
         except msgspec.ValidationError as error:
             return JSONResponse({"error": {"message": f"not a list of corrections: {error}"}}, 400)
-        applied = sum(gateway.ledger.correct(correction.entry(time_ns())) for correction in wanted)
-        return _json({"applied": applied, "known": len(wanted) - applied})
+        try:
+            entries = [correction.entry(time_ns()) for correction in wanted]
+        except ValueError as error:
+            return JSONResponse({"error": {"message": str(error)}}, 400)
+        conflicts = [
+            str(conflict) for entry in entries if (conflict := gateway.ledger.correct(entry)) is not None
+        ]
+        return _json({"applied": len(entries) - len(conflicts), "conflicts": conflicts})
 
     return Starlette(
         routes=[

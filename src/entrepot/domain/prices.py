@@ -5,6 +5,9 @@ from msgspec import Struct
 from entrepot.domain.money import bound_nusd, line_nusd
 from entrepot.domain.usage import Usage
 
+SPLIT_ROUNDING_NUSD = 1
+"""Three prompt lines, each rounded half up, can pass their rounded-up sum by one: 3 × 0.5 is billed as 3."""
+
 
 class Bill(Struct, frozen=True):
     """What one attempt costs, line by line.
@@ -64,7 +67,10 @@ class Prices(Struct, frozen=True):
         )
 
     def bound_nusd(self, prompt_tokens: int, output_tokens: int) -> int:
-        """Return the most that an attempt of at most these tokens can cost."""
+        """Return the most that an attempt of at most these tokens can cost.
+
+        Units: tokens; nano-USD.
+        """
         dearest_input = max(
             self.input_nusd_per_mtok,
             self.cached_or_input_nusd_per_mtok,
@@ -72,6 +78,7 @@ class Prices(Struct, frozen=True):
         )
         return (
             bound_nusd(prompt_tokens, dearest_input)
+            + (SPLIT_ROUNDING_NUSD if dearest_input else 0)
             + bound_nusd(output_tokens, self.output_nusd_per_mtok)
             + self.request_nusd
         )

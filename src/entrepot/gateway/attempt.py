@@ -107,7 +107,7 @@ class Attempt:
         finally:
             watched.discard(relay)
             relay.give_up("the gateway is stopping")
-        self.stale = reused and relay.status == 0 and relay.failure is not None and not relay.cancelled
+        self.stale = reused and relay.unheard
         self.fault = self._fault(relay)
 
     def _relay(self, *, fold: bool, bytes_per_token: float) -> Relay:

@@ -16,7 +16,7 @@ from entrepot.gateway.relay import PlainRelay, Relay, StreamRelay
 from entrepot.ledger.entries import NO_PRICE, Closing, Expire, ExpireReason, Settle, Void, VoidReason
 
 
-def closing_entry(attempt: Attempt, at_ns: int, *, time_scale: float, tokens_per_byte: float) -> Closing:
+def closing_entry(attempt: Attempt, at_ns: int, *, tokens_per_byte: float) -> Closing:
     """Return the entry that closes the reservation of an attempt.
 
     Units: `at_ns` Unix nanoseconds; `tokens_per_byte` output tokens per streamed byte, at its upper bound.
@@ -24,13 +24,13 @@ def closing_entry(attempt: Attempt, at_ns: int, *, time_scale: float, tokens_per
     relay = attempt.relay
     if relay is None or not attempt.sent:
         reason = VoidReason.NOT_SENT if attempt.fault is None else VoidReason.NO_CONNECTION
-        return _void(attempt, at_ns, reason, time_scale)
+        return _void(attempt, at_ns, reason)
     if relay.status not in (0, 200):
-        return _void(attempt, at_ns, VoidReason.HOST_STATUS, time_scale)
+        return _void(attempt, at_ns, VoidReason.HOST_STATUS)
     usage = _usage(attempt, relay, tokens_per_byte)
     if usage is None:
-        return _expire(attempt, relay, at_ns, time_scale)
-    return _settle(attempt, relay, usage, at_ns, time_scale)
+        return _expire(attempt, relay, at_ns)
+    return _settle(attempt, relay, usage, at_ns)
 
 
 def _usage(attempt: Attempt, relay: Relay, tokens_per_byte: float) -> Usage | None:
@@ -49,7 +49,7 @@ def _usage(attempt: Attempt, relay: Relay, tokens_per_byte: float) -> Usage | No
     )
 
 
-def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int, time_scale: float) -> Settle:
+def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int) -> Settle:
     call, target = attempt.call, attempt.target
     ref = target.ref
     ttft_s, tpot_s, first_tokens, wire_bytes = nan, nan, 0, 0
@@ -57,9 +57,9 @@ def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int, time_scale
     if isinstance(relay, StreamRelay):
         scan = relay.scan
         if scan.first_content_s is not None:
-            ttft_s = (scan.first_content_s - relay.sent_s) * time_scale
+            ttft_s = (scan.first_content_s - relay.sent_s) * target.time_scale
         tpot = scan.tpot_s(usage.output_tokens)
-        tpot_s = nan if tpot is None else tpot * time_scale
+        tpot_s = nan if tpot is None else tpot * target.time_scale
         first_tokens, wire_bytes, answer_id = scan.first_tokens, scan.wire_bytes, scan.answer_id
     elif isinstance(relay, PlainRelay) and relay.answer is not None:
         answer_id = relay.answer.id
@@ -76,7 +76,7 @@ def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int, time_scale
         bill=Bill() if ref.price_version == NO_PRICE else target.prices.bill(usage),
         ttft_s=ttft_s,
         tpot_s=tpot_s,
-        answer_s=(relay.ended_s - relay.sent_s) * time_scale,
+        answer_s=(relay.ended_s - relay.sent_s) * target.time_scale,
         first_tokens=first_tokens,
         in_flight=attempt.in_flight,
         wire_bytes=wire_bytes,
@@ -85,7 +85,7 @@ def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int, time_scale
     )
 
 
-def _void(attempt: Attempt, at_ns: int, reason: VoidReason, time_scale: float) -> Void:
+def _void(attempt: Attempt, at_ns: int, reason: VoidReason) -> Void:
     return Void(
         request_id=attempt.call.request_id,
         attempt=attempt.number,
@@ -95,12 +95,12 @@ def _void(attempt: Attempt, at_ns: int, reason: VoidReason, time_scale: float) -
         outcome=attempt.outcome,
         reason=reason,
         http_status=0 if attempt.relay is None else attempt.relay.status,
-        answer_s=_lasted_s(attempt, time_scale),
+        answer_s=_lasted_s(attempt),
         in_flight=attempt.in_flight,
     )
 
 
-def _expire(attempt: Attempt, relay: Relay, at_ns: int, time_scale: float) -> Expire:
+def _expire(attempt: Attempt, relay: Relay, at_ns: int) -> Expire:
     ref = attempt.target.ref
     return Expire(
         request_id=attempt.call.request_id,
@@ -113,11 +113,11 @@ def _expire(attempt: Attempt, relay: Relay, at_ns: int, time_scale: float) -> Ex
         outcome=attempt.outcome,
         reason=ExpireReason.NO_REPORT,
         http_status=relay.status,
-        answer_s=_lasted_s(attempt, time_scale),
+        answer_s=_lasted_s(attempt),
         in_flight=attempt.in_flight,
     )
 
 
-def _lasted_s(attempt: Attempt, time_scale: float) -> float:
+def _lasted_s(attempt: Attempt) -> float:
     ended_s = monotonic() if attempt.relay is None else attempt.relay.ended_s
-    return (ended_s - attempt.began_s) * time_scale
+    return (ended_s - attempt.began_s) * attempt.target.time_scale

@@ -86,7 +86,13 @@ class Gateway:
         self.log = log
         self.pools = {host.name: HostPool(host) for host in settings.hosts}
         self.targets = tuple(
-            Target(index, entry, self.pools[entry.host.name], ledger.register(entry.endpoint))
+            Target(
+                index,
+                entry,
+                self.pools[entry.host.name],
+                ledger.register(entry.endpoint),
+                time_scale=settings.routing.time_scale,
+            )
             for index, entry in enumerate(settings.endpoints)
         )
         self.counters = Counters(len(self.targets))
@@ -103,9 +109,8 @@ class Gateway:
         self._random = random if random is not None else Random()
         self._caps = Caps(seconds=settings.caps.seconds, usd_per_hour=settings.caps.usd_per_hour)
         self._watched: set[Relay] = set()
-        self._tasks: dict[asyncio.Task[None], Exchange] = {}
+        self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._time_scale = settings.routing.time_scale
 
     # -- the way of a request
 
@@ -119,17 +124,17 @@ class Gateway:
 
     def spawn(self, exchange: Exchange, answering: Coroutine[None, None, None]) -> None:
         """Run a coroutine that answers an exchange; `drain` waits for it."""
-        task = self._loop.create_task(answering)
-        self._tasks[task] = exchange
-        task.add_done_callback(self._answered)
+        self._tasks[exchange] = self._loop.create_task(self._guarded(exchange, answering))
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        """Forget a task; a fault of ours is logged and told as a 500, never as a closed connection."""
-        exchange = self._tasks.pop(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+    async def _guarded(self, exchange: Exchange, answering: Coroutine[None, None, None]) -> None:
+        """Run it; a fault of ours is logged and told as a 500, never as a closed connection."""
+        try:
+            await answering
+        except Exception as error:  # noqa: BLE001 - the shell's one boundary: nobody above could answer
             self.log.error("fault", problem=repr(error), where=_where(error))
             exchange.refuse(_OUR_FAULT)
+        finally:
+            del self._tasks[exchange]
 
     async def answer(self, exchange: Exchange, operation: Operation) -> None:
         """Answer a call: choose, reserve, attempt, settle; on to the next while nothing was sent."""
@@ -246,7 +251,6 @@ class Gateway:
         closing = closing_entry(
             attempt,
             time_ns(),
-            time_scale=self._time_scale,
             tokens_per_byte=self.knowledge.tokens_per_stream_byte(index, now_s)[1],
         )
         self._book(closing)
@@ -326,11 +330,11 @@ class Gateway:
         """Stop taking requests, let those under way end for `grace_s` seconds, then cut them."""
         self.listener.drain()
         if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=grace_s)
+            await asyncio.wait(tuple(self._tasks.values()), timeout=grace_s)
         for relay in tuple(self._watched):
             relay.overdue("the gateway is stopping")
         if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=1.0)
+            await asyncio.wait(tuple(self._tasks.values()), timeout=1.0)
         for pool in self.pools.values():
             pool.close()
 

@@ -41,6 +41,7 @@ class Relay:
         self.failure: str | None = None
         self.cancelled = False
         self.timed_out = False
+        self.unheard = False
         self.paused = False
         self.error_body = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,9 +91,10 @@ class Relay:
         """Conclude a successful reply; sets `failure` when it turns out to be none."""
         raise NotImplementedError
 
-    def lost(self, reason: str) -> None:
-        """The connection broke."""
+    def lost(self, reason: str, *, unheard: bool) -> None:
+        """The connection broke; `unheard`: before a byte of the reply."""
         self.failure = reason
+        self.unheard = unheard
         self._end()
 
     def client_gone(self) -> None:
@@ -182,10 +184,10 @@ class StreamRelay(Relay):
                 self.exchange.start(self._reply_headers())
             self._write(rest)
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, *, unheard: bool) -> None:
         """The connection broke: what came so far is all that there is."""
         self.scan.finish(self.seen_s)
-        super().lost(reason)
+        super().lost(reason, unheard=unheard)
 
     def give_up(self, reason: str) -> None:
         """End the attempt from our side, with what was seen so far."""

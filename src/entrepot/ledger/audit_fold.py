@@ -74,14 +74,15 @@ class Sums(Struct):
 class AuditFold:
     """The sums of each key and endpoint, and the reservations that are open, entry by entry.
 
-    `starts_late` is set when the journal begins with balances that were not zero: its first segments are
-    gone, and its sums are not from the beginning.
+    `names` are those of the endpoints. `starts_late` is set when the journal begins with balances that were
+    not zero: its first segments are gone, and its sums are not from the beginning.
     """
 
     def __init__(self) -> None:
         self.keys: dict[int, Sums] = {}
         self.endpoints: dict[int, Sums] = {}
         self.open: dict[AttemptId, Reserve] = {}
+        self.names: dict[int, str] = {}
         self.starts_late = False
         self._entries = 0
         self._base: Mapping[int, tuple[int, int]] = {}
@@ -90,7 +91,10 @@ class AuditFold:
         """Add an entry; return what is wrong with it, seen from those before, or None."""
         self._entries += 1
         match entry:
-            case NameEndpoint() | NamePrices():
+            case NamePrices():
+                return None
+            case NameEndpoint():
+                self.names[entry.endpoint_id] = entry.name
                 return None
             case Snapshot():
                 return self._snapshot(entry)
@@ -127,6 +131,7 @@ class AuditFold:
         return problem
 
     def _snapshot(self, snapshot: Snapshot) -> str | None:
+        self.names.update((name.endpoint_id, name.name) for name in snapshot.endpoints)
         said = {key.key_id: (key.spent_nusd, key.unknown_nusd, key.reserved_nusd) for key in snapshot.keys}
         if self._entries == 1:
             self._base = {number: (spent, unknown) for number, (spent, unknown, _) in said.items()}

@@ -184,13 +184,17 @@ def history_of(entries: Iterable[Entry], names: Names) -> RequestHistory | None:
         AttemptHistory(
             reserve,
             closings.get(number),
-            tuple(corrections.get(number, {}).values()),
+            tuple(sorted(corrections.get(number, {}).values(), key=_by_instant)),
             names.endpoints.get(reserve.endpoint_id),
             names.prices.get(_price_version(reserve, closings.get(number))),
         )
         for number, reserve in sorted(reserves.items())
     )
     return RequestHistory(attempts[0].reserve.request_id, attempts, names.endpoints)
+
+
+def _by_instant(entry: Correct) -> tuple[int, int]:
+    return (entry.at_ns, entry.correction_id)
 
 
 def account(

@@ -228,13 +228,14 @@ class Ledger:
     def correct(self, entry: Correct) -> Conflict | None:
         """Book what became known of a closed attempt. It may pass a budget; admission then stops.
 
-        The same correction again changes nothing, another one under its id is a conflict: by the memory
-        of the last `REMEMBERED_CORRECTIONS`. For older ones ask the store, whose ids are unique.
+        The same correction again (at whatever instant) changes nothing, another one under its id is a
+        conflict: by the memory of the last `REMEMBERED_CORRECTIONS`. For older ones ask the store.
         Raises: DataError when the journal cannot be written.
         """
         known = self._corrections.get(entry_id(entry))
         if known is not None:
-            return None if known == entry else Conflict(entry, ConflictReason.OTHER_CONTENT)
+            same = msgspec.structs.replace(entry, at_ns=known.at_ns) == known
+            return None if same else Conflict(entry, ConflictReason.OTHER_CONTENT)
         conflict = self.balances.conflict_of(entry)
         if conflict is not None:
             return conflict

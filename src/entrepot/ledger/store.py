@@ -156,6 +156,18 @@ class Store:
             request_id = connection.execute(query).scalar_one_or_none()
         return None if request_id is None else self.request(request_id)
 
+    def ids_between(self, first: bytes, last: bytes, limit: int) -> list[bytes]:
+        """Return the ids of up to `limit` requests from `first` to `last`, the oldest first."""
+        query = (
+            select(RESERVES.c.request_id)
+            .where(RESERVES.c.request_id.between(first, last))
+            .distinct()
+            .order_by(RESERVES.c.request_id)
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def recent(self, limit: int) -> list[RequestHistory]:
         """Return the last `limit` requests, the newest first."""
         query = (

@@ -112,7 +112,7 @@ def candidate_sentence(candidate: Candidate) -> str:
     speed = f"{1.0 / c.tpot_s:.3g} tokens/s" if c.output_tokens else "no output"
     return (
         f"{_expected(c)} expected ({c.prompt_tokens:.0f} prompt tokens{cached} and {c.output_tokens:.0f} "
-        f"output tokens; first after {c.ttft_s:.3g} s, then {speed}); fails in {c.p_failure:.1%} of attempts, "
+        f"output tokens; first after {c.ttft_s:.3g} s, then {speed}); {c.p_failure:.1%} of attempts fail, "
         f"known after {c.failure_s:.3g} s; score ${c.score:.6f} from {c.observations:.3g} observations."
     )
 

@@ -26,6 +26,7 @@ from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.settings import RoutingSettings
 
 MODEL = "test/model"
+SEGMENT_BYTES = 1024 * 1024  # small, since each test has a journal of its own
 
 
 def endpoint_at(
@@ -146,7 +147,7 @@ async def gateway_here(
         endpoints=tuple(endpoints),
     )
     log = io.StringIO()
-    ledger = Ledger.open(data_dir, time_ns())
+    ledger = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES)
     secret = create_key(data_dir, "test", budget_nusd, time_ns())
     ledger.refresh_keys()
     knowledge = Knowledge(

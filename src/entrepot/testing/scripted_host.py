@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Received:
 class ScriptedHost:
     """Answers each request with the next script: bytes to write, events to await, a way to end.
 
-    `wait for close` waits until the client closes and notes it in `closed_by_client`.
+    `wait for close` waits until the client closes. `closed_by_client` counts the requests during whose
+    script that happened. After each write the loop has a turn, so that pieces arrive apart.
     """
 
     scripts: deque[Sequence[Act]] = field(default_factory=deque)
@@ -44,12 +46,16 @@ class ScriptedHost:
     closed_by_client: int = 0
     connections: int = 0
     port: int = 0
+    address: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def base_url(self) -> str:
         """Return the base URL that a configuration would name."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        name = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{'http' if self.tls is None else 'https'}://{name}:{self.port}/v1"
 
     def script(self, *acts: Act) -> None:
         """Add the script of one more request."""
@@ -57,23 +63,32 @@ class ScriptedHost:
 
     async def __aenter__(self) -> ScriptedHost:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self.address, 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
+        """Stop listening, and end what is being served."""
         assert self._server is not None
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             while await self._one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
+        except ConnectionError:
+            self.closed_by_client += 1
         finally:
+            self._serving.discard(task)
             writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -86,6 +101,7 @@ class ScriptedHost:
             if isinstance(act, bytes):
                 writer.write(act)
                 await writer.drain()
+                await asyncio.sleep(0)
             elif isinstance(act, asyncio.Event):
                 await act.wait()
             elif act == "wait for close":

@@ -34,7 +34,7 @@ from entrepot.wire.stream_event import (
     usage_of,
 )
 
-REMEMBERED_BYTES = 16 * 1024  # at least: a usage chunk with all its details has about 1 KiB
+REMEMBERED_BYTES = 1024
 REMEMBERED_FEEDS = 4  # at least
 MOST_HELD_BYTES = 1024 * 1024  # before the first content; what says nothing for longer is let through
 MOST_USAGE_CHUNK_BYTES = 16 * 1024  # an incomplete event that is larger is no usage chunk
@@ -54,7 +54,8 @@ class AnswerScan:
 
     Units: monotonic seconds as passed to `feed`; tokens; `wire_bytes` bytes of the stream from its first
     content event on, `bytes_per_token` bytes of text. `first_tokens` are the tokens that came with the first
-    content, estimated from its text unless the host counts them. `error` is what the host said in the stream:
+    content, estimated from its text unless the host counts them; reasoning that was never streamed is among
+    them, since it belongs to TTFT. `error` is what the host said in the stream:
     set by `feed` before the start, by `finish` after it. `done` says that the answer ended as it should:
     a finish reason or [DONE] was seen. All other attributes are set by `finish`, save id and model.
     """
@@ -69,6 +70,7 @@ class AnswerScan:
         "_older_feeds",
         "_parsed_bytes",
         "_pending",
+        "_reasoning_hidden",
         "_remember",
         "_rotate_at",
         "_searched_bytes",
@@ -108,6 +110,7 @@ class AnswerScan:
         self._parsed_bytes = 0
         self._searched_bytes = 0
         self._first_text_bytes = 0
+        self._reasoning_hidden = False
         self._pending = b""
         self._feeds: list[Feed] = []
         self._older_feeds: list[Feed] = []
@@ -209,6 +212,7 @@ class AnswerScan:
             self._first_text_bytes = event.text_bytes
             counted = 0 if event.usage is None else event.usage.output_tokens
             self.first_tokens = counted or max(1, round(event.text_bytes / self._bytes_per_token))
+            self._reasoning_hidden = not (counted or event.has_reasoning)
         return event.has_content or event.finish_reason is not None
 
     def _start(self, start: int, end: int) -> bytes:
@@ -283,7 +287,8 @@ class AnswerScan:
         if self.last_content_s is None and self.first_content_s is not None:
             self.last_content_s = feeds[0][0]
         if self.usage is not None:
-            self.first_tokens = min(self.first_tokens, self.usage.output_tokens)
+            before = self.usage.reasoning_tokens if self._reasoning_hidden else 0
+            self.first_tokens = min(self.first_tokens + before, self.usage.output_tokens)
 
     def _ends(self, block: bytes) -> bool:
         """Return whether this event has content; note what it says of the end."""

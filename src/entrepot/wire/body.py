@@ -168,7 +168,10 @@ def _output_limit(shape: BodyShape) -> int | None:
 def _with_usage(options: Raw | None) -> Raw | dict[str, Raw]:
     if options is None or bytes(options) == _NULL:
         return _USAGE_WANTED
-    return _decode_fields(options) | {"include_usage": _TRUE}
+    try:
+        return _decode_fields(options) | {"include_usage": _TRUE}
+    except RecursionError:  # the same depth passed when it was parsed, from higher up the stack
+        return _USAGE_WANTED
 
 
 def _drop(fields: dict[str, object], drop: frozenset[str]) -> None:
@@ -294,10 +297,9 @@ class _Checks:
         if isinstance(value, str):
             return 1
         kind = type(value[0])
-        for position, entry in enumerate(value):
-            if type(entry) is not kind or entry == []:
-                self._refuse(invalid(f"{param}[{position}]", self._fields))
-                break
+        if len(set(map(type, value))) > 1 or (kind is list and [] in value):
+            wrong = (at for at, entry in enumerate(value) if type(entry) is not kind or entry == [])
+            self._refuse(invalid(f"{param}[{next(wrong)}]", self._fields))
         return 1 if kind is int else len(value)
 
     def _unsupported(self, param: str, raw: Raw, next_step: str) -> None:

@@ -25,6 +25,7 @@ from entrepot.wire.body_shape import (
 )
 
 MOST_SHOWN_CHARACTERS = 60  # of a value, in a message
+MOST_LOOKED_INTO_BYTES = 1024 * 1024  # to quote a value; a refusal must not cost more than an answer
 _PRIVATE = frozenset({"messages", "prompt", "input"})  # never quoted: they are what the user wrote
 
 _NAMES = f"an array of at most {MOST_NAMES} non-empty strings"
@@ -151,9 +152,9 @@ def seen(param: str, fields: Mapping[str, Raw]) -> str:
     raw = fields.get(steps[0][0])
     for name, index in steps[1:]:
         raw = _inside(raw, name, index)
-    text = b"" if raw is None else bytes(raw)
-    if not text:
-        return "not there"
+    if raw is None:
+        return "not right"
+    text = bytes(raw)
     article = _ARTICLES.get(text[:1])
     if text[:1] in b"{[":
         empty = text[1:-1].strip() == b""
@@ -166,7 +167,7 @@ def seen(param: str, fields: Mapping[str, Raw]) -> str:
 
 
 def _inside(raw: Raw | None, name: str, index: str) -> Raw | None:
-    if raw is None:
+    if raw is None or memoryview(raw).nbytes > MOST_LOOKED_INTO_BYTES:
         return None
     try:
         return _decode_object(raw).get(name) if name else _decode_array(raw)[int(index)]
@@ -191,7 +192,7 @@ def _misshapen(text: str, body: bytes) -> Refusal:
 def _fields_or_none(body: bytes) -> Mapping[str, Raw]:
     try:
         return _decode_object(body)
-    except ValidationError:
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 

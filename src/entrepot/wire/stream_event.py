@@ -48,11 +48,14 @@ class Chunk(Struct):
 class StreamEvent(Struct, frozen=True):
     """What one event tells.
 
+    `has_reasoning` says that its content is reasoning.
+
     Units: `text_bytes` bytes of generated text in it (of the longest field: some hosts send one text under
     two names).
     """
 
     has_content: bool
+    has_reasoning: bool
     text_bytes: int
     finish_reason: str | None
     usage: Usage | None
@@ -80,14 +83,16 @@ def read_event(data: bytes, *, is_error: bool = False) -> StreamEvent | None:
     chunk = read_chunk(data)
     if chunk is None:
         return None
-    has_content, text_bytes = False, 0
+    has_content, has_reasoning, text_bytes = False, False, 0
     for choice in chunk.choices or ():
         size = content_bytes(choice)
         if size is not None:
             has_content = True
+            has_reasoning = has_reasoning or _reasons(choice)
             text_bytes += size
     return StreamEvent(
         has_content,
+        has_reasoning,
         text_bytes,
         finish_reason(chunk),
         usage_of(chunk),
@@ -127,7 +132,7 @@ def usage_of(chunk: Chunk) -> Usage | None:
 
 def error_of(chunk: Chunk, *, is_error: bool = False) -> HostError | None:
     """Return the error that an event or a reply carries, in any of the shapes that hosts use."""
-    if chunk.error is not None and chunk.error is not False:
+    if chunk.error:
         return host_error_of({"error": chunk.error})
     if is_error or chunk.object == "error":
         return host_error_of({"message": chunk.message, "detail": chunk.detail, "code": chunk.code})
@@ -140,6 +145,14 @@ def error_of(chunk: Chunk, *, is_error: bool = False) -> HostError | None:
 def short_text(value: object) -> str | None:
     """Return a host's id or name within bounds, or None when it is no text."""
     return value[:MOST_ID_CHARACTERS] if isinstance(value, str) and value else None
+
+
+def _reasons(choice: Choice) -> bool:
+    """Return whether the content of this choice is reasoning that the client can see."""
+    delta = choice.delta
+    if not isinstance(delta, dict):
+        return False
+    return bool(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("reasoning_details"))
 
 
 def _text_bytes(value: object) -> int:

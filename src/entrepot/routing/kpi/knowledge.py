@@ -119,13 +119,16 @@ class Knowledge:
         unit, measures, outlook = self._decay.unit(now_s), self._measures[index], self.outlooks[index]
         measures.observe(seen, unit, outlook)
         measures.refresh(outlook, self._priors[index], unit, now_s)
-        if seen.output_tokens or seen.prompt_tokens:
-            self._observe_model(seen, self._endpoints[index].model)
+        output_tokens: float | None = seen.output_tokens
+        if output_tokens is None:
+            output_tokens = seen.wire_bytes * measures.stream_tokens_per_byte(unit)[0]
+        if output_tokens or seen.prompt_tokens:
+            self._observe_model(seen, self._endpoints[index].model, output_tokens)
 
-    def _observe_model(self, seen: Observation, model: str) -> None:
+    def _observe_model(self, seen: Observation, model: str, output_tokens: float) -> None:
         unit = self._model_decay.unit(seen.at_s)
         measures, outlook = self._model_measures[model], self.model_outlooks[model]
-        measures.observe(seen, unit, outlook)
+        measures.observe(seen, unit, outlook, output_tokens=output_tokens)
         measures.refresh(outlook, self._model_priors[model], unit)
 
     def refresh(self, now_s: float) -> None:
@@ -142,6 +145,10 @@ class Knowledge:
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
         self.refresh_due_s = now_s + self._refresh_every_s
 
+    def _refresh_if_due(self, now_s: float) -> None:
+        if now_s >= self.refresh_due_s:
+            self.refresh(now_s)
+
     def _move_landmarks(self, now_s: float) -> None:
         factor, model_factor = self._decay.move_landmark(now_s), self._model_decay.move_landmark(now_s)
         for measures in self._measures:
@@ -151,6 +158,7 @@ class Knowledge:
 
     def kpis(self, endpoint_index: int, now_s: float) -> EndpointKpis:
         """Return the estimates of one endpoint, each with basis, count and age."""
+        self._refresh_if_due(now_s)
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
         measures.refresh(outlook, priors, unit, now_s)
@@ -161,6 +169,7 @@ class Knowledge:
 
         Raises: KeyError when the model was not given at the start.
         """
+        self._refresh_if_due(now_s)
         measures, outlook = self._model_measures[model], self.model_outlooks[model]
         priors, unit = self._model_priors[model], self._model_decay.unit(now_s)
         measures.refresh(outlook, priors, unit)
@@ -168,6 +177,7 @@ class Knowledge:
 
     def tokens_per_stream_byte(self, endpoint_index: int, now_s: float) -> tuple[float, float]:
         """Return the output tokens per byte of a streamed answer: expected, and seldom passed."""
+        self._refresh_if_due(now_s)
         return self._measures[endpoint_index].stream_tokens_per_byte(self._decay.unit(now_s))
 
     def to_bytes(self, now_s: float) -> bytes:

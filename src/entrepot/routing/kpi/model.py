@@ -42,14 +42,17 @@ class ModelMeasures:
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         self.last_at_s: float | None = None
 
-    def observe(self, seen: Observation, weight: float, outlook: ModelOutlook) -> None:
+    def observe(
+        self, seen: Observation, weight: float, outlook: ModelOutlook, *, output_tokens: float
+    ) -> None:
         """Count one ended attempt; `outlook` is the forecast before it, which places what was censored.
 
         An answer cut by `max_tokens`, by the client or by a failure counts as at least what was written.
+        Units: `output_tokens` are those that the host told, or what was written by the bytes of the stream.
         """
         self.last_at_s = seen.at_s
-        if seen.output_tokens:
-            tokens = seen.output_tokens / seen.choices
+        if output_tokens:
+            tokens = output_tokens / seen.choices
             if seen.censored or seen.outcome is not _OK:
                 tokens = self.verbosity.at_least(tokens, expected=outlook.verbosity_tokens)
             self.verbosity.add(tokens, weight)

@@ -12,9 +12,10 @@ class Observation(Struct, frozen=True, gc=False):
     multiplied by `RoutingSettings.time_scale`, as they stand in the settle entry. `ttft_s` is None when no
     content came, or when the answer came whole (not streamed); `tpot_s` when it cannot be told.
     `answer_s` is the time from sending to the end, whatever the end was. `prompt_bytes` is that of the
-    `Request`; token counts are those of the whole attempt (all choices), None when the host told none.
-    `cached_tokens` are inside `prompt_tokens`. `wire_bytes` is the length of a streamed answer, 0 for a
-    plain one. `in_flight` is what `Knowledge.started` returned: the attempts already under way there.
+    `Request`; token counts are those of the whole attempt (all choices), None when the host told none:
+    an estimate for the bill, at its upper bound, is not an observation. `cached_tokens` are inside
+    `prompt_tokens`. `wire_bytes` is the length of a streamed answer, also of one that was cut; 0 for a plain
+    one. `in_flight` is what `Knowledge.started` returned: the attempts already under way there.
     `censored`: `output_tokens` is *at least*, because `max_tokens` cut the answer. (Cancelled and timed-out
     attempts need no flag: their outcome says so.)
     """

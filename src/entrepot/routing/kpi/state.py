@@ -5,6 +5,8 @@ large. Weights are written relative to an observation made at the moment of writ
 ages, since a monotonic clock means nothing to the next process.
 """
 
+from zlib import crc32
+
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.msgpack import Decoder, Encoder
 
@@ -14,6 +16,7 @@ from entrepot.routing.kpi.model import ModelMeasures
 from entrepot.routing.kpi.timing import Timing
 
 FORMAT_VERSION = 1
+CHECKSUM_BYTES = 4
 
 
 class TimingState(Struct, frozen=True, array_like=True):
@@ -63,17 +66,21 @@ class KnowledgeState(Struct, frozen=True, array_like=True):
 
 
 def encoded(endpoints: list[EndpointState], models: list[ModelState]) -> bytes:
-    """Return the states as bytes."""
-    return Encoder().encode(KnowledgeState(FORMAT_VERSION, GAMMA, BUCKETS, endpoints, models))
+    """Return the states as bytes, a checksum before them."""
+    body = Encoder().encode(KnowledgeState(FORMAT_VERSION, GAMMA, BUCKETS, endpoints, models))
+    return crc32(body).to_bytes(CHECKSUM_BYTES, "big") + body
 
 
 def decoded(data: bytes) -> KnowledgeState:
     """Return the states that `encoded` wrote.
 
-    Raises: ValueError when the bytes are not of this format.
+    Raises: ValueError when the bytes are damaged or not of this format.
     """
+    checksum, body = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
+    if crc32(body).to_bytes(CHECKSUM_BYTES, "big") != checksum:
+        raise ValueError(f"kept knowledge of {len(data)} bytes is damaged: its checksum differs")
     try:
-        state = Decoder(KnowledgeState).decode(data)
+        state = Decoder(KnowledgeState).decode(body)
     except (DecodeError, ValidationError) as error:
         raise ValueError(f"kept knowledge of {len(data)} bytes cannot be read: {error}") from None
     if (state.version, state.gamma, state.bucket_count) != (FORMAT_VERSION, GAMMA, BUCKETS):

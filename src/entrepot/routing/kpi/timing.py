@@ -57,7 +57,7 @@ class Timing:
         pseudo = PSEUDO_COUNT * unit
         level_s = (samples.total + pseudo * prior_s) / (weight + pseudo)
         load = self._load
-        if load <= 0.0:
+        if load <= 0.0 or weight <= 0.0:
             return level_s, 0.0
         mean_load = load / weight
         variation = self._load_square - load * mean_load

@@ -1,0 +1,70 @@
+"""Opens the store for commands that read it, after what is in the journal was posted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from entrepot.domain.ids import REQUEST_ID_BYTES
+from entrepot.ledger.data_dir import DataDir
+from entrepot.ledger.history import RequestHistory, account
+from entrepot.ledger.keys import list_keys
+from entrepot.ledger.poster import catch_up
+from entrepot.ledger.store import Store
+
+SHORT_ID_DIGITS = 16  # of a request id in tables: its instant, which hardly ever two requests share
+_ID_PREFIX = "req-"
+_ID_DIGITS = 2 * REQUEST_ID_BYTES
+_FEWEST_DIGITS = 6
+
+
+@contextlib.contextmanager
+def posted_store(data_dir: Path) -> Iterator[Store]:
+    """Open the store with all that the journal has by now; a warning says when it is behind.
+
+    Raises: DataError when there is no data directory, or its journal or store cannot be used.
+    """
+    if not catch_up(data_dir):
+        typer.echo("warning: the poster is behind: the last requests are missing here", err=True)
+    with Store.open_existing(DataDir(data_dir).store) as store:
+        yield store
+
+
+def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:
+    """Return what is known of a request, named by our id, the start of it, or the host's id of its answer.
+
+    The journal is asked first, then the store.
+    Raises: typer.Exit with a message when several requests begin so; DataError as `posted_store`.
+    """
+    found = account(data_dir, id_text)
+    if found is not None:
+        return found
+    with posted_store(data_dir) as store:
+        digits = id_text.removeprefix(_ID_PREFIX)
+        if not _is_start_of_id(id_text, digits):
+            return store.request_of_answer(id_text)
+        first, last = (bytes.fromhex(digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
+        ids = store.ids_between(first, last, 5)
+        if len(ids) > 1:
+            names = "\n".join(f"  {_ID_PREFIX}{request_id.hex()}" for request_id in ids)
+            typer.echo(f"several requests begin with {id_text}:\n{names}", err=True)
+            raise typer.Exit(1)
+        return store.request(ids[0]) if ids else None
+
+
+def _is_start_of_id(text: str, digits: str) -> bool:
+    is_long_enough = _FEWEST_DIGITS <= len(digits) <= _ID_DIGITS
+    return text.startswith(_ID_PREFIX) and is_long_enough and not digits.lower().strip("0123456789abcdef")
+
+
+def short_id(request_id: bytes) -> str:
+    """Return the start of an id, long enough to ask `why` with."""
+    return _ID_PREFIX + request_id.hex()[:SHORT_ID_DIGITS]
+
+
+def key_names(data_dir: Path) -> dict[int, str]:
+    """Return what each key is called."""
+    return {key.key_id: key.name for key in list_keys(data_dir)}

@@ -1,0 +1,163 @@
+"""`entrepot requests`: the last requests, or those that end from now on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from math import nan
+from pathlib import Path
+from time import time_ns
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from entrepot.cli.options import AsJson, DataDir
+from entrepot.cli.posted import key_names, posted_store, short_id
+from entrepot.cli.tables import NOTHING, clock_text, plain_table, print_table, seconds_text, speed_text
+from entrepot.domain.money import usd_text
+from entrepot.ledger.data_dir import DataDir as Directory
+from entrepot.ledger.entries import Entry, Expire, NameEndpoint, NamePrices, Reserve, Settle, Void
+from entrepot.ledger.history import AttemptHistory, Names, RequestHistory, history_of, names_in_journal
+from entrepot.ledger.history_json import outcome_text
+from entrepot.ledger.reader import JournalReader
+from entrepot.ledger.segment import Position
+
+_POLL_S = 0.1
+_REMEMBERED = 10_000  # requests whose entries are kept while following; others are looked up
+_COLUMNS = ("time", "id", "key", "model @ host", "in", "out", "$", "TTFT s", "tok/s", "outcome")
+_TEXTS = ("time", "id", "key", "model @ host", "outcome")
+_FOLLOWED_WIDTHS = (8, 20, 8, 22, 6, 6, 11, 6, 5, 11)  # without a table around them lines must align by width
+
+
+def requests(
+    data_dir: DataDir,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with requests as they end.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many of the last requests.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the last requests, the newest last, times in UTC; `entrepot why ID` tells all of one.
+
+    A cost marked ~ is estimated, one marked ≤ is unknown and at most that.
+    """
+    with posted_store(data_dir) as store:
+        position = store.position()
+        recent = store.recent(limit)[::-1]
+    names = key_names(data_dir)
+    if as_json and not follow:
+        typer.echo(json.dumps([_as_json(history, names) for history in recent], indent=2))
+        return
+    if as_json:
+        for history in recent:
+            typer.echo(json.dumps(_as_json(history, names)))
+    elif recent or follow:
+        print_table(_table(recent, names, widths=_FOLLOWED_WIDTHS if follow else ()))
+    else:
+        typer.echo("no requests yet", err=True)
+    if follow:
+        _follow(data_dir, position, as_json=as_json)
+
+
+def _follow(data_dir: Path, position: Position | None, *, as_json: bool) -> None:
+    """Print requests as their attempts end, until Ctrl-C."""
+    try:
+        for history in _ending(data_dir, position):
+            names = key_names(data_dir)
+            if as_json:
+                typer.echo(json.dumps(_as_json(history, names)))
+            else:
+                print_table(_table([history], names, widths=_FOLLOWED_WIDTHS, header=False))
+    except KeyboardInterrupt:
+        return
+
+
+def _ending(data_dir: Path, position: Position | None) -> Iterator[RequestHistory]:
+    """Yield the history of a request each time one of its attempts has ended, for ever."""
+    pending: dict[bytes, list[Entry]] = {}
+    journal = Directory(data_dir).journal
+    names = names_in_journal(data_dir)
+    endpoints, prices = dict(names.endpoints), dict(names.prices)
+    with JournalReader(journal, position) as tail, JournalReader(journal) as archive:
+        while True:
+            for _, entry in tail.entries():
+                if isinstance(entry, NameEndpoint):
+                    endpoints[entry.endpoint_id] = entry
+                if isinstance(entry, NamePrices):
+                    prices[entry.price_version] = entry
+                if not isinstance(entry, Reserve | Settle | Void | Expire):
+                    continue
+                entries = pending.get(entry.request_id)
+                if entries is None:
+                    is_new = isinstance(entry, Reserve) and entry.attempt == 1
+                    entries = [] if is_new else list(archive.find(entry.request_id))
+                    pending[entry.request_id] = entries
+                entries.append(entry)
+                if not isinstance(entry, Reserve):
+                    history = history_of(entries, Names(endpoints, prices))
+                    if history is not None:
+                        yield history
+                if len(pending) > _REMEMBERED:
+                    del pending[next(iter(pending))]
+            time.sleep(_POLL_S)
+
+
+def _table(
+    histories: Sequence[RequestHistory],
+    names: dict[int, str],
+    *,
+    widths: Sequence[int] = (),
+    header: bool = True,
+) -> Table:
+    table = plain_table(*_COLUMNS, left=_TEXTS)
+    table.show_header = header
+    for column, width in zip(table.columns, widths, strict=False):
+        column.min_width = width
+    now_ns = time_ns()
+    for history in histories:
+        table.add_row(*_cells(history, names, now_ns))
+    return table
+
+
+def _cells(history: RequestHistory, names: dict[int, str], now_ns: int) -> tuple[str, ...]:
+    final = history.final
+    settle = final.closing if isinstance(final.closing, Settle) else None
+    usages = [attempt.usage for attempt in history.attempts]
+    return (
+        clock_text(history.attempts[0].reserve.at_ns, now_ns),
+        short_id(history.request_id),
+        names.get(history.key_id, str(history.key_id)),
+        _endpoint_text(final),
+        f"{sum(usage.prompt_tokens for usage in usages):,}",
+        f"{sum(usage.output_tokens for usage in usages):,}",
+        _cost_text(history),
+        seconds_text(settle.ttft_s if settle else nan),
+        speed_text(settle.tpot_s if settle else nan),
+        _outcome_text(history),
+    )
+
+
+def _endpoint_text(attempt: AttemptHistory) -> str:
+    if attempt.endpoint is None:
+        return f"endpoint {attempt.reserve.endpoint_id}"
+    return f"{attempt.endpoint.model.rpartition('/')[2]} @ {attempt.endpoint.host}"
+
+
+def _cost_text(history: RequestHistory) -> str:
+    if history.unknown_nusd:
+        return f"≤{usd_text(history.cost_nusd + history.unknown_nusd)}"
+    if history.final.closing is None:
+        return NOTHING
+    mark = "~" if any(attempt.usage.estimated for attempt in history.attempts) else ""
+    return mark + usd_text(history.cost_nusd)
+
+
+def _outcome_text(history: RequestHistory) -> str:
+    closing = history.final.closing
+    text = "under way" if closing is None else outcome_text(closing.outcome)
+    tries = len(history.attempts)
+    return text if tries == 1 else f"{text}, {tries} tries"
+
+
+def _as_json(history: RequestHistory, names: dict[int, str]) -> dict[str, object]:
+    return {**history.as_json(), "key": names.get(history.key_id)}

@@ -1,0 +1,283 @@
+"""`entrepot why`: what was known when a request was sent, what was expected, and what happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isnan
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, DataDir
+from entrepot.cli.posted import find_request, key_names
+from entrepot.cli.tables import plain_table, print_table, seconds_text, speed_text, usd_column
+from entrepot.domain.ids import request_id_text
+from entrepot.domain.money import usd_text
+from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
+from entrepot.ledger.history import AttemptHistory, RequestHistory
+from entrepot.ledger.history_json import instant_text, outcome_text
+from entrepot.routing.decision import Candidate, Decision, Ranking, unpack
+from entrepot.routing.explain import exclusion_sentence
+
+_MOST_SHOWN = 12  # candidates; the rest is in --json
+
+_RANKINGS = {
+    Ranking.SCORE: "the least expected cost of the answer, dollars and waiting together",
+    Ranking.PRICE: "the least expected price, as the request asked (sort: price)",
+    Ranking.THROUGHPUT: "the most tokens per second, as the request asked (sort: throughput)",
+    Ranking.LATENCY: "the least time to the first token, as the request asked (sort: latency)",
+}
+_VOID_REASONS = {
+    VoidReason.NOT_SENT: "nothing was sent, so it cost nothing",
+    VoidReason.NO_CONNECTION: "the host was not reached, so it cost nothing",
+    VoidReason.HOST_STATUS: "the host refused it, so it cost nothing",
+    VoidReason.NO_CONTENT: "the host ended before the first content, so it cost nothing",
+}
+_EXPIRE_REASONS = {
+    ExpireReason.GATEWAY_DIED: "the gateway died before it could settle",
+    ExpireReason.NO_REPORT: "the host never said what it cost",
+}
+_CORRECT_REASONS = {
+    CorrectReason.HOST_LOG: "the host's own log",
+    CorrectReason.INVOICE: "the host's invoice",
+    CorrectReason.LATE_SETTLE: "a late report",
+    CorrectReason.OPERATOR: "the operator",
+}
+
+
+def why(
+    data_dir: DataDir,
+    request_id: Annotated[
+        str, typer.Argument(help="req-…, the start of it, or the host's own id of the answer.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a request went where it went, what was expected of it, and what happened."""
+    history = find_request(data_dir, request_id)
+    if history is None:
+        typer.echo(
+            f"no request {request_id!r} in {data_dir}; `entrepot requests` lists the last ones", err=True
+        )
+        raise typer.Exit(1)
+    decision = _decision(history)
+    names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
+    if as_json:
+        shown = {**history.as_json(), "decision": None if decision is None else _as_json(decision, names)}
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    typer.echo(_headline(history, key_names(data_dir)))
+    if decision is None:
+        typer.echo("\nThe decision was not kept.")
+    else:
+        _print_decision(decision, names)
+    typer.echo("\nWhat happened")
+    for attempt in history.attempts:
+        _print_attempt(attempt)
+    _print_outcome(history, decision)
+
+
+def _decision(history: RequestHistory) -> Decision | None:
+    try:
+        return unpack(history.decision) if history.decision else None
+    except ValueError as error:
+        typer.echo(f"the stored decision cannot be read: {error}", err=True)
+        return None
+
+
+def _headline(history: RequestHistory, keys: Mapping[int, str]) -> str:
+    reserve = history.attempts[0].reserve
+    key = f"key {history.key_id} {keys.get(history.key_id, '')}".rstrip()
+    how = "streamed" if reserve.stream else "not streamed"
+    answers = "".join(f"\nanswer id {answer_id}" for answer_id in history.answer_ids)
+    return (
+        f"{request_id_text(history.request_id)}{answers}\n"
+        f"{instant_text(reserve.at_ns)}, {key}, {reserve.operation.value}, {how}, "
+        f"{reserve.prompt_bytes:,} bytes"
+    )
+
+
+def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
+    typer.echo(f"\nWhy: {_RANKINGS[decision.ranking]}.")
+    typer.echo(f"An hour of waiting was worth ${decision.usd_per_hour:.2f}.", nl=not decision.explored)
+    if decision.explored:
+        typer.echo(" The first one was explored: too little was known of it.")
+    table = plain_table(
+        *("", "expected of", "$", "TTFT s", "tok/s", "out", "answer s", "fails", "score $", "seen"),
+        left=("", "expected of"),
+    )
+    for place, candidate in enumerate(decision.candidates[:_MOST_SHOWN], start=1):
+        table.add_row(str(place), *_candidate_cells(candidate, names))
+    print_table(table)
+    if len(decision.candidates) > _MOST_SHOWN:
+        typer.echo(f"and {len(decision.candidates) - _MOST_SHOWN} more candidates")
+    typer.echo("score: dollars and waiting, failures included; seen: observations behind it, faded by age")
+    if decision.excluded:
+        typer.echo("\nExcluded")
+    for exclusion in decision.excluded:
+        name = _name(exclusion.endpoint_index, names)
+        typer.echo(f"  {exclusion_sentence(exclusion, name)}")
+
+
+def _candidate_cells(candidate: Candidate, names: Mapping[int, str]) -> tuple[str, ...]:
+    return (
+        _name(candidate.endpoint_index, names),
+        _dollars_text(candidate.dollars),
+        seconds_text(candidate.ttft_s),
+        speed_text(candidate.tpot_s),
+        f"{candidate.output_tokens:,.0f}",
+        seconds_text(candidate.seconds),
+        f"{candidate.p_failure:.1%}",
+        _dollars_text(candidate.score),
+        f"{candidate.observations:.0f}",
+    )
+
+
+def _name(endpoint_id: int, names: Mapping[int, str]) -> str:
+    return names.get(endpoint_id) or f"endpoint {endpoint_id}"
+
+
+def _dollars_text(dollars: float) -> str:
+    """Return expected dollars: an estimate, so with few digits."""
+    return f"{dollars:.6f}" if abs(dollars) < 1 else f"{dollars:.4f}"
+
+
+def _print_attempt(attempt: AttemptHistory) -> None:
+    reserve, closing = attempt.reserve, attempt.closing
+    name = attempt.endpoint.name if attempt.endpoint else f"endpoint {reserve.endpoint_id}"
+    simulated = " (simulated)" if attempt.endpoint and attempt.endpoint.simulated else ""
+    typer.echo(f"  {reserve.attempt}. {name}{simulated}: {_ending_text(attempt)}")
+    if isinstance(closing, Settle):
+        typer.echo(f"     {_observed_text(closing)}")
+    if isinstance(closing, Settle) or attempt.corrections:
+        _print_bill(attempt)
+    for correction in attempt.corrections:
+        typer.echo(
+            f"     corrected by {_CORRECT_REASONS[correction.reason]} on {instant_text(correction.at_ns)}: "
+            f"${usd_text(correction.bill.total_nusd)}"
+        )
+
+
+def _ending_text(attempt: AttemptHistory) -> str:
+    closing = attempt.closing
+    if closing is None:
+        return f"under way, ${usd_text(attempt.reserve.amount_nusd)} reserved"
+    status = f" (HTTP {closing.http_status})" if closing.http_status else ""
+    after = "" if isnan(closing.answer_s) else f" after {seconds_text(closing.answer_s)} s"
+    text = outcome_text(closing.outcome) + status + after
+    match closing:
+        case Void():
+            return f"{text}; {_VOID_REASONS[closing.reason]}"
+        case Expire():
+            unknown = attempt.unknown_nusd
+            cost = f"unknown, at most ${usd_text(unknown)}" if unknown else "corrected since"
+            return f"{text}; {_EXPIRE_REASONS[closing.reason]}: {cost}"
+        case Settle():
+            return text
+
+
+def _observed_text(settle: Settle) -> str:
+    """Return what was measured of an answer."""
+    kept = "at least: it was cut" if settle.censored else ""
+    parts = [
+        f"first content after {seconds_text(settle.ttft_s)} s",
+        f"then {speed_text(settle.tpot_s)} tokens/s",
+        f"{settle.in_flight} of our requests in flight there",
+        kept,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _print_bill(attempt: AttemptHistory) -> None:
+    usage, bill, prices = attempt.usage, attempt.bill, attempt.prices
+    unit: tuple[int | None, ...] = (None, None, None, None)
+    if prices is not None:
+        unit = (
+            prices.input_nusd_per_mtok,
+            _or(prices.cached_nusd_per_mtok, prices.input_nusd_per_mtok),
+            _or(prices.cache_write_nusd_per_mtok, prices.input_nusd_per_mtok),
+            prices.output_nusd_per_mtok,
+        )
+    lines = [
+        ("prompt", usage.uncached_tokens, unit[0], bill.uncached_nusd),
+        ("cached", usage.cached_tokens, unit[1], bill.cached_nusd),
+        ("cache write", usage.cache_write_tokens, unit[2], bill.cache_write_nusd),
+        ("output", usage.output_tokens, unit[3], bill.output_nusd),
+        ("request fee", None, None, bill.request_nusd),
+    ]
+    lines = [line for line in lines if line[1] or line[3]]
+    total = ("total", None, None, bill.total_nusd)
+    table = plain_table("    ", "", "tokens", "$ per million", "$", left=("    ", ""))
+    amounts = usd_column([line[3] for line in (*lines, total)])
+    for (name, tokens, price, _), amount in zip((*lines, total), amounts, strict=True):
+        table.add_row(
+            "",
+            name,
+            "" if tokens is None else f"{tokens:,}",
+            "" if price is None else usd_text(price),
+            amount,
+        )
+    print_table(table)
+    for note in _bill_notes(attempt):
+        typer.echo(f"     {note}")
+
+
+def _bill_notes(attempt: AttemptHistory) -> list[str]:
+    usage, prices = attempt.usage, attempt.prices
+    notes = []
+    if usage.reasoning_tokens:
+        notes.append(f"{usage.reasoning_tokens:,} of the output tokens are reasoning")
+    if usage.estimated:
+        notes.append("the host did not report these tokens: they are estimated, at the upper bound")
+    if usage.contradictory:
+        notes.append("the host's report contradicts itself: the dearer reading was taken")
+    if prices is None:
+        notes.append("no price is known for this endpoint")
+    elif prices.source:
+        checked = f", checked {prices.checked}" if prices.checked else ""
+        notes.append(f"price version {attempt.price_version}: {prices.source}{checked}")
+    return notes
+
+
+def _or(price: int | None, otherwise: int) -> int:
+    return otherwise if price is None else price
+
+
+def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:
+    """Close with expectation and outcome side by side."""
+    final = history.final.closing
+    unknown = f", and unknown at most ${usd_text(history.unknown_nusd)}" if history.unknown_nusd else ""
+    text = f"\nIn all it cost ${usd_text(history.cost_nusd)}{unknown}"
+    if final is not None and not isnan(final.answer_s):
+        text += f" and took {seconds_text(final.answer_s)} s"
+    if decision is not None:
+        expected = decision.winner
+        text += f"; ${_dollars_text(expected.dollars)} and {seconds_text(expected.seconds)} s were expected"
+    typer.echo(text + ".")
+
+
+def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:
+    return {
+        "usd_per_hour": decision.usd_per_hour,
+        "ranking": decision.ranking.name.lower(),
+        "explored": decision.explored,
+        "draws": list(decision.draws),
+        "candidates": [
+            {
+                "endpoint": names.get(candidate.endpoint_index),
+                "seconds": candidate.seconds,
+                **msgspec.structs.asdict(candidate),
+            }
+            for candidate in decision.candidates
+        ],
+        "excluded": [
+            {
+                "endpoint": names.get(exclusion.endpoint_index),
+                "reason": exclusion.reason.name.lower(),
+                "seen": exclusion.seen,
+                "limit": exclusion.limit,
+                "sentence": exclusion_sentence(exclusion, _name(exclusion.endpoint_index, names)),
+            }
+            for exclusion in decision.excluded
+        ],
+    }

@@ -1,0 +1,91 @@
+"""Verbosity and bytes per token of a model: shrunk to what was declared, cautious for limits."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from entrepot.domain.estimate import Basis, Estimate
+from entrepot.domain.outcome import Outcome
+from entrepot.routing.kpi.model import CAUTIOUS_PRIOR, ModelMeasures
+from entrepot.routing.kpi.observation import Observation
+from entrepot.routing.kpi.outlook import ModelOutlook
+from entrepot.routing.kpi.priors import ModelPriors
+from tests.routing.builders import seen
+
+PRIORS = ModelPriors(
+    verbosity_tokens=Estimate(500.0, Basis.DECLARED), bytes_per_token=Estimate(4.0, Basis.ASSUMED)
+)
+
+
+def after(*observations: Observation) -> ModelOutlook:
+    """Return the outlook after these observations, all of the same weight."""
+    measures, outlook = ModelMeasures(PRIORS), ModelOutlook()
+    measures.refresh(outlook, PRIORS, 1.0)
+    for one in observations:
+        measures.observe(one, 1.0, outlook, output_tokens=one.output_tokens or 0)
+        measures.refresh_caution(PRIORS, 1.0)
+        measures.refresh(outlook, PRIORS, 1.0)
+    return outlook
+
+
+def prompt(prompt_bytes: int, prompt_tokens: int) -> Observation:
+    """Return an answered prompt of these sizes."""
+    return replace(seen(), prompt_bytes=prompt_bytes, prompt_tokens=prompt_tokens)
+
+
+def test_verbosity_moves_from_what_was_declared_to_what_is_measured() -> None:
+    """Five answers weigh as much as the declaration."""
+    assert after().verbosity_tokens == 500.0
+    assert after(*[seen(output_tokens=1500)] * 5).verbosity_tokens == pytest.approx(1000.0)
+    assert after(*[seen(output_tokens=1500)] * 1000).verbosity_tokens == pytest.approx(1500.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        replace(seen(output_tokens=64), censored=True),
+        seen(outcome=Outcome.CANCELLED, output_tokens=64),
+        seen(outcome=Outcome.TRUNCATED, output_tokens=64),
+        seen(outcome=Outcome.TIMED_OUT, output_tokens=64),
+    ],
+)
+def test_an_answer_that_was_cut_says_at_least(cut: Observation) -> None:
+    """A thousand answers cut at 64 tokens do not make a model terse."""
+    assert after(*[cut] * 1000).verbosity_tokens == pytest.approx(500.0, rel=0.02)
+
+
+def test_cut_answers_longer_than_all_others_raise_the_estimate() -> None:
+    """At least 4,000 tokens is news for a model that was thought to write 500."""
+    assert after(*[replace(seen(output_tokens=4000), censored=True)] * 100).verbosity_tokens > 3500
+
+
+def test_verbosity_is_that_of_one_choice() -> None:
+    """Four choices of 900 tokens in all are answers of 225."""
+    four = replace(seen(output_tokens=900), choices=4)
+    assert after(*[four] * 1000).verbosity_tokens == pytest.approx(225.0, rel=0.01)
+
+
+def test_an_embedding_says_nothing_about_verbosity() -> None:
+    """No output is no short answer."""
+    assert after(*[seen(output_tokens=0)] * 100).verbosity_tokens == 500.0
+
+
+def test_long_prompts_decide_the_bytes_per_token() -> None:
+    """The fixed bytes around a short prompt (12 per token) do not count for a long one (3 per token)."""
+    rows = [prompt(120, 10), prompt(30_000, 10_000)] * 200
+    assert 1.0 / after(*rows).tokens_per_byte == pytest.approx(3.0, rel=0.05)
+
+
+def test_limits_take_the_prompts_with_many_tokens() -> None:
+    """One prompt in ten has two bytes per token: limits reckon with it, forecasts with the mean."""
+    outlook = after(*[prompt(4000, 1000)] * 90, *[prompt(2000, 1000)] * 10)
+    assert 1.0 / outlook.tokens_per_byte == pytest.approx(3.8, rel=0.03)
+    assert 1.0 / outlook.cautious_tokens_per_byte == pytest.approx(2.0, rel=0.1)
+
+
+def test_before_any_prompt_limits_take_a_stated_part_of_the_prior() -> None:
+    """Cautious from the start, and never less cautious than the forecast."""
+    assert 1.0 / after().cautious_tokens_per_byte == pytest.approx(4.0 * CAUTIOUS_PRIOR)
+    uniform = after(*[prompt(1000, 1000)] * 500)
+    assert uniform.cautious_tokens_per_byte >= uniform.tokens_per_byte
