@@ -26,7 +26,7 @@ POLL_S = 0.01
 READY = "ready "
 _PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that none is taken meanwhile
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_LEFT_OUT = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "columns")
 
 T = TypeVar("T")
 
@@ -56,11 +56,11 @@ def is_open(port: int) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the commands: this one without proxies and our own settings."""
+    """Return the environment of the commands: this one without proxies, our own settings, a window's width."""
     return {
         name: value
         for name, value in os.environ.items()
-        if name.lower() not in _PROXIES and not name.startswith("ENTREPOT_")
+        if name.lower() not in _LEFT_OUT and not name.startswith("ENTREPOT_")
     }
 
 

@@ -93,6 +93,12 @@ async def until(condition: Callable[[], object], what: str = "it did not happen"
         await asyncio.sleep(0.002)
 
 
+async def until_later(seconds: float) -> None:
+    """Wait so long: for what must *not* happen meanwhile."""
+    then_s = monotonic() + seconds
+    await until(lambda: monotonic() >= then_s)
+
+
 def attempts_in(entries: list[Entry]) -> list[str]:
     """Return each attempt with the entry that closed it; fail where one has none, or two."""
     names = {entry.endpoint_id: entry.host for entry in entries if isinstance(entry, NameEndpoint)}

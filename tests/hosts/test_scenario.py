@@ -118,7 +118,7 @@ def test_lambda_and_nebius_tie_with_deepseek_at_0_and_win_above() -> None:
 
 
 def _cheapest(names: list[str], usd_per_hour: int | Decimal, tokens: int) -> set[str]:
-    """Return the hosts with the least dollars + value of time × seconds; a prompt of 100 tokens, none cached."""
+    """Return the hosts with the least dollars + value of time × seconds; 100 prompt tokens, none cached."""
 
     def score(host: SimulatedHost) -> Decimal:
         dollars = (100 * host.input_usd_per_mtok.value + tokens * host.output_usd_per_mtok.value) / 1_000_000

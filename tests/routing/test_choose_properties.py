@@ -14,7 +14,7 @@ from entrepot.routing.choose import Router
 from entrepot.routing.decision import Decision, pack, unpack
 from entrepot.routing.rank import winner_of
 from entrepot.routing.settings import RoutingSettings
-from tests.routing.builders import R1, chat, endpoint, hosts, router_of, seen
+from tests.routing.builders import chat, endpoint, hosts, router_of, seen
 
 HOSTS = ("a", "b", "c", "d", "e")
 usd_per_mtok = st.integers(0, 20).map(lambda tenths: tenths * 100_000_000)
@@ -168,8 +168,3 @@ def test_ignoring_one_more_host_never_adds_an_endpoint(
     if isinstance(after, Decision):
         assert isinstance(before, Decision)
         assert set(hosts(router, after)) <= set(hosts(router, before)) - {ignored}
-
-
-def test_the_builders_models_are_known() -> None:
-    """The strategies above draw endpoints of the model that their requests ask for."""
-    assert chat().models == (R1,)

@@ -321,6 +321,22 @@ def test_after_very_many_keep_alives_the_oldest_remembered_feed_stands_in() -> N
     assert 10_002.0 - 3 * REMEMBERED_BYTES / len(KEEP_ALIVE) < scan.last_content_s < 10_002.0
 
 
+@pytest.mark.parametrize("size", [1, 100, 2_000])
+def test_a_large_usage_chunk_is_found_however_small_its_pieces(size: int) -> None:
+    """Usage is money: 8 KiB of details in many small feeds must not lose it."""
+    details = {f"detail_{n}": "x" * 100 for n in range(70)}
+    usage = {"prompt_tokens": 3, "completion_tokens": 900, "cost_details": details}
+    last = chunk(choice(content="the end"))
+    stream = b"".join((*LONG.events[:401], last, chunk(choice("stop")), chunk(usage=usage), DONE))
+    scan = new_scan()
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    relayed(scan, pieces)
+    assert scan.usage == Usage(uncached_tokens=3, output_tokens=900)
+    assert scan.last_content_s == next(
+        float(end) for end in range(size, len(stream) + size, size) if end >= stream.index(last) + len(last)
+    )
+
+
 def test_usage_in_the_chunk_with_the_finish_reason_is_forwarded() -> None:
     """DeepSeek's last chunk is not the extra one of `include_usage`: to hide it would hide the end."""
     scan = new_scan()

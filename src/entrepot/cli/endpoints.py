@@ -6,11 +6,11 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from entrepot.cli.admin import ask
 from entrepot.cli.options import AsJson, DataDir
+from entrepot.cli.tables import print_table
 
 
 def endpoints(
@@ -23,7 +23,7 @@ def endpoints(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    Console().print(_table(rows))
+    print_table(_table(rows))
     typer.echo("measured, declared or assumed: m, d, a; in brackets the weight of the observations", err=True)
 
 

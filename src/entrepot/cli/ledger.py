@@ -86,11 +86,11 @@ def _print_report(result: Report, names: dict[str, str]) -> None:
         first: [_group_text(row, names) for row in rows],
         "requests": [_count(row.requests) for row in rows],
         "attempts": [_count(row.attempts) for row in rows],
-        "prompt": [_count(row.uncached_tokens) for row in rows],
+        "uncached": [_count(row.uncached_tokens) for row in rows],
         "cached": [_count(row.cached_tokens) for row in rows],
         "written": [_count(row.cache_write_tokens) for row in rows],
         "output": [_count(row.output_tokens) for row in rows],
-        "thought": [_count(row.reasoning_tokens) for row in rows],
+        "reasoning": [_count(row.reasoning_tokens) for row in rows],
         "tokens %": [share_text(row.token_share) for row in rows],
         "$": usd_column([row.cost_nusd for row in rows]),
         "$ %": [share_text(row.cost_share) for row in rows],
@@ -102,7 +102,6 @@ def _print_report(result: Report, names: dict[str, str]) -> None:
     *body, total = zip(*shown.values(), strict=True)
     for cells in body:
         table.add_row(*cells)
-    table.add_section()
     table.add_row(*total, style="bold")
     print_table(table)
     _print_notes(result.total)
@@ -114,7 +113,7 @@ def _columns_to_leave_out(total: ReportRow) -> list[str]:
         "attempts": total.attempts == total.requests,
         "cached": not total.cached_tokens,
         "written": not total.cache_write_tokens,
-        "thought": not total.reasoning_tokens,
+        "reasoning": not total.reasoning_tokens,
     }
     return [name for name, is_empty in empty.items() if is_empty]
 
@@ -122,7 +121,7 @@ def _columns_to_leave_out(total: ReportRow) -> list[str]:
 def _print_notes(total: ReportRow) -> None:
     notes = []
     if total.reasoning_tokens:
-        notes.append("thought (reasoning) tokens are a part of the output")
+        notes.append("reasoning tokens are a part of the output")
     if total.unknown_nusd:
         notes.append("unknown: attempts of which nobody knows the cost, at most; not in $")
     if total.reserved_nusd:

@@ -16,8 +16,8 @@ import typer
 from entrepot.cli.admin import ask, console_address
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import posted_store
+from entrepot.cli.tables import dollars
 from entrepot.domain.errors import DataError
-from entrepot.domain.money import usd_text
 from entrepot.ledger.corrections import Correction, HostLogLine, TrueUp, attempt_of, corrections
 from entrepot.ledger.data_dir import check_format
 from entrepot.ledger.ledger import Ledger
@@ -119,9 +119,9 @@ def _text(found: TrueUp) -> str:
     known = sum(correction.unknown_nusd for correction in found.corrections)
     text = f"{found.agreed:,} attempts agree, {len(found.corrections):,} corrected"
     if found.corrections:
-        text += f" by ${usd_text(changed)}"
+        text += f" by {dollars(changed)}"
     if known:
-        text += f", of which ${usd_text(known)} was unknown, at most"
+        text += f", of which {dollars(known)} was unknown, at most"
     return text + (f", {found.open:,} still under way" if found.open else "")
 
 

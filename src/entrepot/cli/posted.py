@@ -18,7 +18,7 @@ from entrepot.ledger.store import Store
 SHORT_ID_DIGITS = 16  # of a request id in tables: its instant, which hardly ever two requests share
 _ID_PREFIX = "req-"
 _ID_DIGITS = 2 * REQUEST_ID_BYTES
-_FEWEST_DIGITS = 6
+_FEWEST_DIGITS = 8  # fewer could be a word
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:
         return found
     with posted_store(data_dir) as store:
         digits = id_text.removeprefix(_ID_PREFIX)
-        if not _is_start_of_id(id_text, digits):
+        if not _is_start_of_id(digits):
             return store.request_of_answer(id_text)
         first, last = (bytes.fromhex(digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
         ids = store.ids_between(first, last, 5)
@@ -52,17 +52,17 @@ def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:
             names = "\n".join(f"  {_ID_PREFIX}{request_id.hex()}" for request_id in ids)
             typer.echo(f"several requests begin with {id_text}:\n{names}", err=True)
             raise typer.Exit(1)
-        return store.request(ids[0]) if ids else None
+        return store.request(ids[0]) if ids else store.request_of_answer(id_text)
 
 
-def _is_start_of_id(text: str, digits: str) -> bool:
+def _is_start_of_id(digits: str) -> bool:
     is_long_enough = _FEWEST_DIGITS <= len(digits) <= _ID_DIGITS
-    return text.startswith(_ID_PREFIX) and is_long_enough and not digits.lower().strip("0123456789abcdef")
+    return is_long_enough and not digits.lower().strip("0123456789abcdef")
 
 
 def short_id(request_id: bytes) -> str:
     """Return the start of an id, long enough to ask `why` with."""
-    return _ID_PREFIX + request_id.hex()[:SHORT_ID_DIGITS]
+    return request_id.hex()[:SHORT_ID_DIGITS]
 
 
 def key_names(data_dir: Path) -> dict[int, str]:

@@ -15,8 +15,15 @@ from rich.table import Table
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import key_names, posted_store, short_id
-from entrepot.cli.tables import NOTHING, clock_text, plain_table, print_table, seconds_text, speed_text
-from entrepot.domain.money import usd_text
+from entrepot.cli.tables import (
+    NOTHING,
+    clock_text,
+    plain_table,
+    print_table,
+    seconds_text,
+    speed_text,
+    usd_column,
+)
 from entrepot.ledger.data_dir import DataDir as Directory
 from entrepot.ledger.entries import Entry, Expire, NameEndpoint, NamePrices, Reserve, Settle, Void
 from entrepot.ledger.history import AttemptHistory, Names, RequestHistory, history_of, names_in_journal
@@ -26,9 +33,10 @@ from entrepot.ledger.segment import Position
 
 _POLL_S = 0.1
 _REMEMBERED = 10_000  # requests whose entries are kept while following; others are looked up
-_COLUMNS = ("time", "id", "key", "model @ host", "in", "out", "$", "TTFT s", "tok/s", "outcome")
-_TEXTS = ("time", "id", "key", "model @ host", "outcome")
-_FOLLOWED_WIDTHS = (8, 20, 8, 22, 6, 6, 11, 6, 5, 11)  # without a table around them lines must align by width
+_COLUMNS = ("time", "id", "key", "model@host", "in", "out", "$", "TTFT", "tok/s", "outcome")
+_TEXTS = ("time", "id", "key", "model@host", "outcome")
+_FOLDED = ("key", "model@host", "outcome")
+_FOLLOWED_WIDTHS = (8, 16, 6, 22, 5, 5, 11, 5, 5, 9)  # without a table around them lines must align by width
 
 
 def requests(
@@ -37,9 +45,9 @@ def requests(
     limit: Annotated[int, typer.Option(min=0, help="How many of the last requests.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the last requests, the newest last, times in UTC; `entrepot why ID` tells all of one.
+    """List the last requests, the newest last; `entrepot why ID` tells all of one. Times are UTC.
 
-    A cost marked ~ is estimated, one marked ≤ is unknown and at most that.
+    A cost marked ~ is estimated; one marked ≤ is unknown, and at most that.
     """
     with posted_store(data_dir) as store:
         position = store.position()
@@ -109,17 +117,18 @@ def _table(
     widths: Sequence[int] = (),
     header: bool = True,
 ) -> Table:
-    table = plain_table(*_COLUMNS, left=_TEXTS)
+    table = plain_table(*_COLUMNS, left=_TEXTS, fold=_FOLDED, gap=1)
     table.show_header = header
     for column, width in zip(table.columns, widths, strict=False):
         column.min_width = width
     now_ns = time_ns()
-    for history in histories:
-        table.add_row(*_cells(history, names, now_ns))
+    costs = usd_column([history.cost_nusd + history.unknown_nusd for history in histories])
+    for history, cost in zip(histories, costs, strict=True):
+        table.add_row(*_cells(history, names, _cost_mark(history) + cost, now_ns))
     return table
 
 
-def _cells(history: RequestHistory, names: dict[int, str], now_ns: int) -> tuple[str, ...]:
+def _cells(history: RequestHistory, names: dict[int, str], cost: str, now_ns: int) -> tuple[str, ...]:
     final = history.final
     settle = final.closing if isinstance(final.closing, Settle) else None
     usages = [attempt.usage for attempt in history.attempts]
@@ -130,7 +139,7 @@ def _cells(history: RequestHistory, names: dict[int, str], now_ns: int) -> tuple
         _endpoint_text(final),
         f"{sum(usage.prompt_tokens for usage in usages):,}",
         f"{sum(usage.output_tokens for usage in usages):,}",
-        _cost_text(history),
+        NOTHING if final.closing is None else cost,
         seconds_text(settle.ttft_s if settle else nan),
         speed_text(settle.tpot_s if settle else nan),
         _outcome_text(history),
@@ -140,16 +149,13 @@ def _cells(history: RequestHistory, names: dict[int, str], now_ns: int) -> tuple
 def _endpoint_text(attempt: AttemptHistory) -> str:
     if attempt.endpoint is None:
         return f"endpoint {attempt.reserve.endpoint_id}"
-    return f"{attempt.endpoint.model.rpartition('/')[2]} @ {attempt.endpoint.host}"
+    return f"{attempt.endpoint.model.rpartition('/')[2]}@{attempt.endpoint.host}"
 
 
-def _cost_text(history: RequestHistory) -> str:
+def _cost_mark(history: RequestHistory) -> str:
     if history.unknown_nusd:
-        return f"≤{usd_text(history.cost_nusd + history.unknown_nusd)}"
-    if history.final.closing is None:
-        return NOTHING
-    mark = "~" if any(attempt.usage.estimated for attempt in history.attempts) else ""
-    return mark + usd_text(history.cost_nusd)
+        return "≤"
+    return "~" if any(attempt.usage.estimated for attempt in history.attempts) else ""
 
 
 def _outcome_text(history: RequestHistory) -> str:

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import isnan
+from textwrap import fill
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -23,22 +25,42 @@ NOTHING = "–"
 
 def print_table(table: Table) -> None:
     """Print a table to stdout, as wide as the terminal, or unfolded where there is none."""
-    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if is_narrow else _PIPE_COLUMNS, highlight=False).print(table)
+    _console().print(table)
 
 
-def plain_table(*columns: str, left: Sequence[str] = ()) -> Table:
-    """Return an empty table with these columns; numbers stand right, those in `left` are texts."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+def plain_table(
+    *columns: str, left: Sequence[str] = (), fold: Sequence[str] | None = None, gap: int = 2
+) -> Table:
+    """Return an empty table with these columns, numbers to the right; those in `left` are texts.
+
+    Where the terminal is too narrow only the texts in `fold` (all, when None) take more than one line: a
+    number or an id in two pieces is none.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", show_edge=False)
     for name in columns:
-        is_text = name in left
         table.add_column(
             name,
-            justify="left" if is_text else "right",
-            no_wrap=not is_text,
-            overflow="fold" if is_text else "ellipsis",
+            justify="left" if name in left else "right",
+            no_wrap=name not in (left if fold is None else fold),
+            overflow="fold",
         )
     return table
+
+
+def echo_wrapped(text: str, *, indent: str = "") -> None:
+    """Print a sentence to stdout, folded between words where a terminal ends."""
+    console = _console()
+    typer.echo(fill(text, console.width, initial_indent=indent, subsequent_indent=indent))
+
+
+def _console() -> Console:
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if has_width else _PIPE_COLUMNS, highlight=False)
+
+
+def dollars(amount_nusd: int) -> str:
+    """Return an exact amount with its sign: $0.25, or -$0.25. Units: nano-USD."""
+    return f"-${usd_text(-amount_nusd)}" if amount_nusd < 0 else f"${usd_text(amount_nusd)}"
 
 
 def usd_column(amounts_nusd: Sequence[int]) -> list[str]:

@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Annotated
 
+import msgspec
 import typer
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import find_request, key_names
-from entrepot.cli.tables import plain_table, print_table, seconds_text, speed_text, usd_column
+from entrepot.cli.tables import (
+    dollars,
+    echo_wrapped,
+    plain_table,
+    print_table,
+    seconds_text,
+    speed_text,
+    usd_column,
+)
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
@@ -116,7 +125,7 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
         typer.echo("\nExcluded")
     for exclusion in decision.excluded:
         name = _name(exclusion.endpoint_index, names)
-        typer.echo(f"  {exclusion_sentence(exclusion, name)}")
+        echo_wrapped(exclusion_sentence(exclusion, name), indent="  ")
 
 
 def _candidate_cells(candidate: Candidate, names: Mapping[int, str]) -> tuple[str, ...]:
@@ -146,15 +155,15 @@ def _print_attempt(attempt: AttemptHistory) -> None:
     reserve, closing = attempt.reserve, attempt.closing
     name = attempt.endpoint.name if attempt.endpoint else f"endpoint {reserve.endpoint_id}"
     simulated = " (simulated)" if attempt.endpoint and attempt.endpoint.simulated else ""
-    typer.echo(f"  {reserve.attempt}. {name}{simulated}: {_ending_text(attempt)}")
+    echo_wrapped(f"{reserve.attempt}. {name}{simulated}: {_ending_text(attempt)}", indent="  ")
     if isinstance(closing, Settle):
-        typer.echo(f"     {_observed_text(closing)}")
+        echo_wrapped(_observed_text(closing), indent="     ")
     if isinstance(closing, Settle) or attempt.corrections:
         _print_bill(attempt)
     for correction in attempt.corrections:
         typer.echo(
             f"     corrected by {_CORRECT_REASONS[correction.reason]} on {instant_text(correction.at_ns)}: "
-            f"${usd_text(correction.bill.total_nusd)}"
+            f"{dollars(correction.bill.total_nusd)}"
         )
 
 
@@ -178,14 +187,14 @@ def _ending_text(attempt: AttemptHistory) -> str:
 
 def _observed_text(settle: Settle) -> str:
     """Return what was measured of an answer."""
-    kept = "at least: it was cut" if settle.censored else ""
-    parts = [
-        f"first content after {seconds_text(settle.ttft_s)} s",
-        f"then {speed_text(settle.tpot_s)} tokens/s",
-        f"{settle.in_flight} of our requests in flight there",
-        kept,
-    ]
-    return ", ".join(part for part in parts if part)
+    parts = [f"{settle.in_flight} of our requests in flight there"]
+    if not isnan(settle.ttft_s):
+        parts.append(f"first content after {seconds_text(settle.ttft_s)} s")
+    if not isnan(settle.tpot_s):
+        parts.append(f"then {speed_text(settle.tpot_s)} tokens/s")
+    if settle.censored:
+        parts.append("cut short, so that its length counts as at least")
+    return ", ".join(parts)
 
 
 def _print_bill(attempt: AttemptHistory) -> None:
@@ -219,7 +228,7 @@ def _print_bill(attempt: AttemptHistory) -> None:
         )
     print_table(table)
     for note in _bill_notes(attempt):
-        typer.echo(f"     {note}")
+        echo_wrapped(note, indent="     ")
 
 
 def _bill_notes(attempt: AttemptHistory) -> list[str]:
@@ -245,15 +254,16 @@ def _or(price: int | None, otherwise: int) -> int:
 
 def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:
     """Close with expectation and outcome side by side."""
+    typer.echo()
     final = history.final.closing
     unknown = f", and unknown at most ${usd_text(history.unknown_nusd)}" if history.unknown_nusd else ""
-    text = f"\nIn all it cost ${usd_text(history.cost_nusd)}{unknown}"
+    text = f"In all it cost ${usd_text(history.cost_nusd)}{unknown}"
     if final is not None and not isnan(final.answer_s):
         text += f" and took {seconds_text(final.answer_s)} s"
     if decision is not None:
         expected = decision.winner
         text += f"; ${_dollars_text(expected.dollars)} and {seconds_text(expected.seconds)} s were expected"
-    typer.echo(text + ".")
+    echo_wrapped(text + ".")
 
 
 def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:

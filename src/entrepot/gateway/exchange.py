@@ -142,6 +142,17 @@ class Exchange:
         else:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
+    def chunk_writer(self) -> Callable[[bytes], None]:
+        """Return what `write` does, for bytes that are there and a client that was not seen to leave."""
+        write = self._transport.write
+        if self._http_1_0:
+            return write
+
+        def write_chunk(data: bytes) -> None:
+            write(b"%x\r\n%b\r\n" % (len(data), data))
+
+        return write_chunk
+
     def end(self) -> None:
         """End a streamed reply."""
         if self.closed:

@@ -149,8 +149,6 @@ class StreamRelay(Relay):
         super().__init__(exchange, sent_s=sent_s)
         self.scan = scan
         self._reply_headers = reply_headers
-        self._feed = scan.feed
-        self._write = exchange.write
 
     @property
     def started(self) -> bool:
@@ -158,18 +156,31 @@ class StreamRelay(Relay):
         return self.exchange.started
 
     def body(self, data: bytes) -> None:
-        """Take body bytes and forward what may go on; the one method that every chunk passes."""
+        """Take body bytes until the first content is among them; `_forwarding` takes the others."""
         if self.status != 200:
             super().body(data)
             return
         self.seen_s = now_s = monotonic()
-        out = self._feed(data, now_s)
+        out = self.scan.feed(data, now_s)
         if out:
-            if not self.exchange.started:
-                self.exchange.start(self._reply_headers())
-            self._write(out)
-        elif self.scan.error is not None and not self.exchange.started:
+            self.exchange.start(self._reply_headers())
+            self.exchange.write(out)
+            if self._connection is not None:
+                self._connection.deliver = self._forwarding()
+        elif self.scan.error is not None:
             self.give_up(f"error in the stream: {self.scan.error}")
+
+    def _forwarding(self) -> Callable[[bytes], None]:
+        """Return what takes each further chunk: three calls, everything else bound in advance."""
+        feed, write = self.scan.feed, self.exchange.chunk_writer()
+
+        def forward(data: bytes) -> None:
+            self.seen_s = now_s = monotonic()
+            out = feed(data, now_s)
+            if out:
+                write(out)
+
+        return forward
 
     def finish(self) -> None:
         """Send what is held back; a stream that never said that it is over was cut."""
@@ -182,7 +193,7 @@ class StreamRelay(Relay):
             rest = self.scan.flush()
             if not self.exchange.started:
                 self.exchange.start(self._reply_headers())
-            self._write(rest)
+            self.exchange.write(rest)
 
     def lost(self, reason: str, *, unheard: bool) -> None:
         """The connection broke: what came so far is all that there is."""

@@ -11,6 +11,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
 from urllib.parse import SplitResult, urlsplit
@@ -44,7 +45,11 @@ class Answering(Protocol):
 
 
 class HostConnection(asyncio.Protocol):
-    """One connection to a host; at most one attempt at a time rides on it."""
+    """One connection to a host; at most one attempt at a time rides on it.
+
+    `deliver` takes the body bytes of each read: `Answering.body`, until the attempt sets something
+    that costs less.
+    """
 
     def __init__(self, pool: HostPool) -> None:
         self._pool = pool
@@ -63,6 +68,7 @@ class HostConnection(asyncio.Protocol):
         self.closed = False
         self.opened_s = 0.0
         self.idle_since_s = 0.0
+        self.deliver: Callable[[bytes], None]
         self.most_idle_s = MOST_IDLE_S
         self.used = 0
 
@@ -74,6 +80,7 @@ class HostConnection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes, answering: Answering) -> None:
         """Send one request; `answering` takes what comes back."""
         self._answering = answering
+        self.deliver = answering.body
         self._headers = []
         self._heard = self._whole = self._reusable = False
         self._until_close = False
@@ -126,7 +133,7 @@ class HostConnection(asyncio.Protocol):
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             if self._answering is not None:  # its head may have made the relay give up
-                answering.body(piece)
+                self.deliver(piece)
         if self._whole and self._answering is not None:
             self._end()
 

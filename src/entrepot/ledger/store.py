@@ -7,6 +7,8 @@ batches go to the driver at once.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,6 +49,7 @@ from entrepot.ledger.tables import (
 REVISION = "0001"  # the last one in migrations/versions; a test compares
 BUSY_TIMEOUT_S = 5.0  # how long to wait for another process that writes
 _CACHE_KIB = 64 * 1024  # ids come in the order of time, answer ids do not: their index should stay in memory
+_PRIVATE_FILE = 0o600
 _IDS_PER_QUERY = 500  # databases limit the parameters of a query
 
 
@@ -63,6 +66,8 @@ class Store:
         Raises: DataError when a newer entrepot made it; sqlalchemy.exc.OperationalError when the file cannot
         be opened or is locked.
         """
+        with contextlib.suppress(OSError):  # SQLite says better why it cannot
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE))
         store = cls(_engine(path))
         try:
             store._migrate(path)

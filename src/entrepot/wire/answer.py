@@ -273,19 +273,16 @@ class AnswerScan:
     def _read_end(self) -> None:
         """Read the last events, backwards to the last content.
 
-        Where all that is remembered came after it (more than 16 KiB of keep-alives), the time of the oldest
-        feed that is remembered stands in for that of the last content.
+        Where it is no longer remembered (it was larger than what is, or too many keep-alives came after it),
+        the end of the oldest event that is remembered stands in for it.
         """
         feeds = [*self._older_feeds, *self._feeds]
         tail = b"".join(data for _, data in feeds)
         for start, end in events_from_end(tail):
-            if start == 0 and not self._whole:
-                break  # the oldest event lost its beginning
-            if self._ends(tail[start:end]):
+            lost_beginning = start == 0 and not self._whole
+            if lost_beginning or self._ends(tail[start:end]):
                 self.last_content_s = _time_of(feeds, len(tail) - end)
                 break
-        if self.last_content_s is None and self.first_content_s is not None:
-            self.last_content_s = feeds[0][0]
         if self.usage is not None:
             before = self.usage.reasoning_tokens if self._reasoning_hidden else 0
             self.first_tokens = min(self.first_tokens + before, self.usage.output_tokens)
