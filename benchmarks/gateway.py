@@ -136,8 +136,8 @@ def paced_step(bench: Bench, relay: Relay) -> tuple[str, Asked]:
 
 
 def sample_of(figure: str, asked: Asked, *, used_s: float, wall_s: float) -> dict[str, float]:
-    """What a step yields, by stem (see bench_report.UNITS)."""
-    if not asked.total:
+    """What a step yields, by stem (see bench_report.UNITS); nothing when something failed in it."""
+    if asked.failed or not asked.total:
         return {}
     cpu_ms = used_s * 1e6 / asked.total  # of 1,000 requests or chunks
     latencies = asked.latencies_ms

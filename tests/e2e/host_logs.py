@@ -65,10 +65,26 @@ class Hosts:
 
 
 def sums_of(line: dict[str, Any]) -> Sums:
-    """Return what a line of the log says."""
-    cost_nusd = Decimal(line["cost_usd"]) * NUSD_PER_USD
-    assert cost_nusd == int(cost_nusd), f"{line} costs a fraction of a nano-dollar"
-    return Sums(line["prompt_tokens"], line["cached_tokens"], line["completion_tokens"], int(cost_nusd))
+    """Return what a line of a host's log says."""
+    cost_nusd = _nusd(line["cost_usd"])
+    return Sums(line["prompt_tokens"], line["cached_tokens"], line["completion_tokens"], cost_nusd)
+
+
+def booked(attempt: dict[str, Any]) -> Sums:
+    """Return what the ledger says of an attempt, as `requests --json` has it."""
+    tokens = {name: line["tokens"] for name, line in attempt["lines"].items() if "tokens" in line}
+    return Sums(
+        tokens["uncached"] + tokens["cached"] + tokens["cache_write"],
+        tokens["cached"],
+        tokens["output"],
+        _nusd(attempt["cost_usd"]),
+    )
+
+
+def _nusd(usd: str) -> int:
+    nusd = Decimal(usd) * NUSD_PER_USD
+    assert nusd == int(nusd), f"${usd} is finer than a nano-dollar"
+    return int(nusd)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import pytest
 from tests.e2e.gateways import R1, Running, chat, demo
 
 REQUESTS = 20
-CONCURRENCY = 10
 # Without local model, since only the simulated hosts have prices; 50 times faster, since they take minutes.
 FLAGS = ("--no-local-model", "--speedup", "50")
 
@@ -47,18 +46,12 @@ def chosen_hosts(here: Running, usd_per_hour: float | None) -> Counter[str]:
 
 async def _reasons(here: Running, slo: dict[str, object]) -> dict[str, str]:
     """Return the reason that each of 20 answers carries, by request id."""
-    free = asyncio.Semaphore(CONCURRENCY)
-    reasons: dict[str, str] = {}
     async with here.async_client() as client:
-
-        async def one() -> None:
-            async with free:
-                fields = chat(max_tokens=3000)
-                answer = await client.chat.completions.with_raw_response.create(**fields, extra_body=slo)
-            reasons[answer.headers["x-request-id"]] = answer.headers["x-entrepot-reason"]
-
-        await asyncio.gather(*(one() for _ in range(REQUESTS)))
-    return reasons
+        ask = client.chat.completions.with_raw_response.create
+        answers = await asyncio.gather(
+            *(ask(**chat(max_tokens=3000), extra_body=slo) for _ in range(REQUESTS))
+        )
+    return {answer.headers["x-request-id"]: answer.headers["x-entrepot-reason"] for answer in answers}
 
 
 def test_requests_leave_the_cheapest_host_between_nothing_and_two_dollars_an_hour(

@@ -141,6 +141,7 @@ def test_requests_endpoints_report_and_audit_work_beside_a_running_gateway(here:
     for by in ("model", "key", "country", "day"):
         same = here.ask("ledger", "report", "--by", by)["total"]
         assert same == report["total"]
+    assert "unknown" in here.command("ledger", "report", "--by", "host")
     assert here.ask("ledger", "audit")["ok"]
 
 

@@ -19,8 +19,6 @@ from entrepot.ledger.entries import (
     Entry,
     Expire,
     ExpireReason,
-    NameEndpoint,
-    NamePrices,
     OfAttempt,
     Reserve,
     Settle,
@@ -65,7 +63,7 @@ class Traffic:
         self._now_ns = START_NS
 
     def request(self) -> Iterator[OfAttempt]:
-        """Yield the entries of one request: one to three attempts, each reserved and closed, some corrected."""
+        """Yield the entries of one request: one to three attempts, some of them corrected."""
         rng = self._rng
         self._now_ns += rng.randrange(1, 2 * self._step_ns)
         request_id = self._ids.next(self._now_ns)
@@ -175,7 +173,9 @@ def write(ledger: Ledger, entry: Entry) -> None:
             raise AssertionError(f"{entry} belongs to no attempt")
 
 
-def write_requests(data_dir: Path, count: int, *, seed: int = 0, segment_bytes: int = 1 << 20) -> list[OfAttempt]:
+def write_requests(
+    data_dir: Path, count: int, *, seed: int = 0, segment_bytes: int = 1 << 20
+) -> list[OfAttempt]:
     """Write the entries of `count` requests into the ledger at `data_dir` and return them."""
     written: list[OfAttempt] = []
     ledger = Ledger.open(data_dir, START_NS, segment_bytes=segment_bytes)
@@ -188,8 +188,3 @@ def write_requests(data_dir: Path, count: int, *, seed: int = 0, segment_bytes: 
     finally:
         ledger.close()
     return written
-
-
-def names_in(entries: list[Entry]) -> list[NameEndpoint | NamePrices]:
-    """Return those entries that name something."""
-    return [entry for entry in entries if isinstance(entry, NameEndpoint | NamePrices)]

@@ -321,20 +321,20 @@ def test_after_very_many_keep_alives_the_oldest_remembered_feed_stands_in() -> N
     assert 10_002.0 - 3 * REMEMBERED_BYTES / len(KEEP_ALIVE) < scan.last_content_s < 10_002.0
 
 
-@pytest.mark.parametrize("size", [1, 100, 2_000])
-def test_a_large_usage_chunk_is_found_however_small_its_pieces(size: int) -> None:
-    """Usage is money: 8 KiB of details in many small feeds must not lose it."""
-    details = {f"detail_{n}": "x" * 100 for n in range(70)}
-    usage = {"prompt_tokens": 3, "completion_tokens": 900, "cost_details": details}
-    last = chunk(choice(content="the end"))
-    stream = b"".join((*LONG.events[:401], last, chunk(choice("stop")), chunk(usage=usage), DONE))
-    scan = new_scan()
-    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    relayed(scan, pieces)
-    assert scan.usage == Usage(uncached_tokens=3, output_tokens=900)
-    assert scan.last_content_s == next(
-        float(end) for end in range(size, len(stream) + size, size) if end >= stream.index(last) + len(last)
-    )
+@pytest.mark.parametrize(
+    ("usage_bytes", "piece_bytes"),
+    [(REMEMBERED_BYTES - 100, 1), (REMEMBERED_BYTES - 100, 100), (8_000, 4_000), (60_000, 30_000)],
+)
+def test_usage_is_found_in_many_small_pieces_or_few_large_ones(usage_bytes: int, piece_bytes: int) -> None:
+    """Usage is money: what is remembered holds a chunk of so many bytes, or of so many feeds."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 900, "note": ""}
+    usage["note"] = "x" * (usage_bytes - len(chunk(usage=usage)))
+    stream = b"".join((*LONG.events[:402], chunk(choice("stop")), chunk(usage=usage), DONE))
+    for hide_usage in (True, False):
+        scan = new_scan(hide_usage=hide_usage)
+        relayed(scan, [stream[at : at + piece_bytes] for at in range(0, len(stream), piece_bytes)])
+        assert scan.usage == Usage(uncached_tokens=3, output_tokens=900)
+        assert scan.last_content_s is not None
 
 
 def test_usage_in_the_chunk_with_the_finish_reason_is_forwarded() -> None:

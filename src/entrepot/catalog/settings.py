@@ -57,8 +57,8 @@ class ServerSettings(Struct, frozen=True):
 class LedgerSettings(Struct, frozen=True):
     """How the journal is kept.
 
-    Units: bytes, seconds. `default_output_tokens` is the limit sent to the host when a key has a budget and the
-    client set no limit: without one no reservation would be an upper bound.
+    Units: bytes, seconds. `default_output_tokens` is the limit sent to the host when a key has a budget and
+    the client set no limit: without one no reservation would be an upper bound.
     """
 
     segment_bytes: int = 64 * MIB

@@ -6,11 +6,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from entrepot.cli.admin import ask
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.tables import print_table
+from entrepot.cli.tables import print_columns
 
 
 def endpoints(
@@ -23,29 +22,29 @@ def endpoints(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    print_table(_table(rows))
+    print_columns(_columns(rows), left=("endpoint",), optional=("in flight", "fails", "context"), gap=1)
     typer.echo("measured, declared or assumed: m, d, a; in brackets the weight of the observations", err=True)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("endpoint", overflow="fold")
-    for name in ("$/M in", "$/M out", "context", "TTFT s", "tokens/s", "fails", "in flight"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        pricing, kpis = row["pricing"] or {}, row["kpis"]
-        label = row["name"] + (" (simulated)" if row["simulated"] else "")
-        table.add_row(
-            label,
-            pricing.get("input_usd_per_mtok", "?"),
-            pricing.get("output_usd_per_mtok", "?"),
-            f"{row['context_length']:,}",
-            _shown(kpis["ttft_s"], "{:.2f}"),
-            _shown(kpis["tokens_per_s"], "{:.0f}"),
-            _shown(kpis["failure_share"], "{:.1%}"),
-            str(kpis["in_flight"]),
-        )
-    return table
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    pricing = [row["pricing"] or {} for row in rows]
+    kpis = [row["kpis"] for row in rows]
+    return {
+        "endpoint": [_label(row) for row in rows],
+        "$/M in": [prices.get("input_usd_per_mtok", "?") for prices in pricing],
+        "$/M out": [prices.get("output_usd_per_mtok", "?") for prices in pricing],
+        "context": [f"{row['context_length']:,}" for row in rows],
+        "TTFT s": [_shown(of["ttft_s"], "{:.2f}") for of in kpis],
+        "tokens/s": [_shown(of["tokens_per_s"], "{:.0f}") for of in kpis],
+        "fails": [_shown(of["failure_share"], "{:.1%}") for of in kpis],
+        "in flight": [str(of["in_flight"]) for of in kpis],
+    }
+
+
+def _label(row: dict[str, Any]) -> str:
+    """Return the name without the model's developer, which would push a column off the screen."""
+    name = row["name"].partition("/")[2] or row["name"]
+    return f"{name} (simulated)" if row["simulated"] else name
 
 
 def _shown(estimate: dict[str, Any], form: str) -> str:

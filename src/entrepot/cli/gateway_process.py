@@ -22,7 +22,7 @@ from entrepot.ledger.data_dir import write_atomically
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.kpi.knowledge import Knowledge
 
-KNOWLEDGE_FILE = "knowledge.json"
+KNOWLEDGE_FILE = "knowledge.bin"
 CONSOLE_FILE = "console.json"
 SAVE_INTERVAL_S = 5.0
 POSTER_RESTART_S = 1.0

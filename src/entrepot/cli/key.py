@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.tables import NOTHING, clock_text, plain_table, print_table, usd_column
+from entrepot.cli.tables import NOTHING, clock_text, print_columns, usd_column
 from entrepot.domain.money import nusd_from_usd, usd_text
 from entrepot.ledger.keys import Key, create_key, list_keys, revoke_key, set_budget
 
@@ -108,24 +108,19 @@ def _spent(data_dir: Path) -> dict[str, ReportRow]:
 
 
 def _print(keys: tuple[Key, ...], spent: dict[str, ReportRow]) -> None:
-    table = plain_table(
-        *("id", "name", "requests", "spent $", "budget $", "created (UTC)", ""),
-        left=("name", "created (UTC)", ""),
-    )
     now_ns = time_ns()
     rows = [spent.get(str(key.key_id)) for key in keys]
-    amounts = usd_column([_counted_nusd(row) for row in rows])
-    for key, row, amount in zip(keys, rows, amounts, strict=True):
-        table.add_row(
-            str(key.key_id),
-            key.name,
-            f"{row.requests if row else 0:,}",
-            amount,
-            NOTHING if key.budget_nusd is None else usd_text(key.budget_nusd),
-            clock_text(key.created_ns, now_ns),
-            "revoked" if key.revoked else "",
-        )
-    print_table(table)
+    budgets = [NOTHING if key.budget_nusd is None else usd_text(key.budget_nusd) for key in keys]
+    columns = {
+        "id": [str(key.key_id) for key in keys],
+        "name": [key.name for key in keys],
+        "requests": [f"{row.requests if row else 0:,}" for row in rows],
+        "spent $": usd_column([_counted_nusd(row) for row in rows]),
+        "budget $": budgets,
+        "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
+        "": ["revoked" if key.revoked else "" for key in keys],
+    }
+    print_columns(columns, left=("name", "created (UTC)", ""))
 
 
 def _counted_nusd(row: ReportRow | None) -> int:

@@ -14,7 +14,7 @@ from entrepot.cli.ledger_audit import audit
 from entrepot.cli.ledger_correct import correct
 from entrepot.cli.options import AsJson, DataDir, DieWithParent
 from entrepot.cli.posted import key_names, posted_store
-from entrepot.cli.tables import plain_table, print_table, share_text, usd_column
+from entrepot.cli.tables import count_text, print_columns, share_text, usd_column
 from entrepot.domain.money import usd_text
 from entrepot.hosts.parent import die_with_parent as ask_to_die_with_parent
 from entrepot.ledger.poster import run
@@ -23,7 +23,7 @@ from entrepot.ledger.report import as_json as report_json
 from entrepot.ledger.report import report as make_report
 
 _NS_PER_S = 1_000_000_000
-_MANY = 10_000_000  # from here on a count is shown in millions
+_OPTIONAL = ("reasoning", "written", "attempts", "cached", "tokens %")
 
 app = typer.Typer(help="What was used, what it cost, and whether the books are right.", no_args_is_help=True)
 app.command()(audit)
@@ -84,27 +84,22 @@ def _print_report(result: Report, names: dict[str, str]) -> None:
     first = result.by.value
     shown = {
         first: [_group_text(row, names) for row in rows],
-        "requests": [_count(row.requests) for row in rows],
-        "attempts": [_count(row.attempts) for row in rows],
-        "uncached": [_count(row.uncached_tokens) for row in rows],
-        "cached": [_count(row.cached_tokens) for row in rows],
-        "written": [_count(row.cache_write_tokens) for row in rows],
-        "output": [_count(row.output_tokens) for row in rows],
-        "reasoning": [_count(row.reasoning_tokens) for row in rows],
+        "requests": [count_text(row.requests) for row in rows],
+        "attempts": [count_text(row.attempts) for row in rows],
+        "uncached": [count_text(row.uncached_tokens) for row in rows],
+        "cached": [count_text(row.cached_tokens) for row in rows],
+        "written": [count_text(row.cache_write_tokens) for row in rows],
+        "output": [count_text(row.output_tokens) for row in rows],
+        "reasoning": [count_text(row.reasoning_tokens) for row in rows],
         "tokens %": [share_text(row.token_share) for row in rows],
-        "$": usd_column([row.cost_nusd for row in rows]),
+        "$": usd_column([row.cost_nusd for row in rows], exact=False),
         "$ %": [share_text(row.cost_share) for row in rows],
-        "unknown ≤ $": usd_column([row.unknown_nusd for row in rows]),
+        "unknown ≤ $": usd_column([row.unknown_nusd for row in rows], exact=False),
     }
     for name in _columns_to_leave_out(result.total):
         del shown[name]
-    table = plain_table(*shown, left=(first,))
-    *body, total = zip(*shown.values(), strict=True)
-    for cells in body:
-        table.add_row(*cells)
-    table.add_row(*total, style="bold")
-    print_table(table)
-    _print_notes(result.total)
+    left_out = print_columns(shown, left=(first,), optional=_OPTIONAL, is_last_bold=True)
+    _print_notes(result.total, has_reasoning="reasoning" in shown and "reasoning" not in left_out)
 
 
 def _columns_to_leave_out(total: ReportRow) -> list[str]:
@@ -118,9 +113,9 @@ def _columns_to_leave_out(total: ReportRow) -> list[str]:
     return [name for name, is_empty in empty.items() if is_empty]
 
 
-def _print_notes(total: ReportRow) -> None:
+def _print_notes(total: ReportRow, *, has_reasoning: bool) -> None:
     notes = []
-    if total.reasoning_tokens:
+    if has_reasoning:
         notes.append("reasoning tokens are a part of the output")
     if total.unknown_nusd:
         notes.append("unknown: attempts of which nobody knows the cost, at most; not in $")
@@ -132,7 +127,3 @@ def _print_notes(total: ReportRow) -> None:
 
 def _group_text(row: ReportRow, names: dict[str, str]) -> str:
     return f"{row.group} {names[row.group]}" if row.group in names else row.group
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number < _MANY else f"{number / 1e6:,.1f} M"

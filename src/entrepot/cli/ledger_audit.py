@@ -10,7 +10,7 @@ import typer
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import key_names
-from entrepot.cli.tables import plain_table, print_table, usd_column
+from entrepot.cli.tables import print_columns, usd_column
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
 from entrepot.ledger.audit import STALE_AFTER_S, Audit, Compared, OpenReservation
@@ -38,22 +38,17 @@ def audit(
 
 
 def _print(found: Audit, names: dict[int, str]) -> None:
-    table = plain_table("", "attempts", "tokens", "$", "unknown ≤ $", "store", left=("", "store"))
-    costs = usd_column([pair.journal.cost_nusd for pair in found.compared])
-    unknowns = usd_column([pair.journal.unknown_nusd for pair in found.compared])
-    for pair, cost, unknown in zip(found.compared, costs, unknowns, strict=True):
-        name = names.get(pair.number, "") if pair.kind == "key" else pair.name
-        *tokens, _reasoning = pair.journal.tokens
-        table.add_row(
-            f"{pair.kind} {pair.number} {name}",
-            f"{pair.journal.attempts:,}",
-            f"{sum(tokens):,}",
-            cost,
-            unknown,
-            "agrees" if pair.journal == pair.store else "[bold red]differs[/]",
-        )
-    if found.compared:
-        print_table(table)
+    pairs = found.compared
+    if pairs:
+        columns = {
+            "sums of": [_sums_of(pair, names) for pair in pairs],
+            "attempts": [f"{pair.journal.attempts:,}" for pair in pairs],
+            "tokens": [f"{pair.journal.prompt_and_output:,}" for pair in pairs],
+            "$": usd_column([pair.journal.cost_nusd for pair in pairs]),
+            "unknown ≤ $": usd_column([pair.journal.unknown_nusd for pair in pairs]),
+            "store": ["agrees" if pair.journal == pair.store else "DIFFERS" for pair in pairs],
+        }
+        print_columns(columns, left=("sums of", "store"), optional=("tokens", "attempts"))
     for reservation in found.open[:_MOST_OPEN_SHOWN]:
         typer.echo(_open_text(reservation))
     if len(found.open) > _MOST_OPEN_SHOWN:
@@ -63,6 +58,11 @@ def _print(found: Audit, names: dict[int, str]) -> None:
     if found.finding_count > len(found.findings):
         typer.echo(f"and {found.finding_count - len(found.findings)} more differences")
     typer.echo(_verdict(found))
+
+
+def _sums_of(pair: Compared, names: dict[int, str]) -> str:
+    name = names.get(pair.number, "") if pair.kind == "key" else pair.name
+    return f"{pair.kind} {pair.number} {name}".rstrip()
 
 
 def _verdict(found: Audit) -> str:

@@ -11,15 +11,13 @@ from time import time_ns
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import key_names, posted_store, short_id
 from entrepot.cli.tables import (
     NOTHING,
     clock_text,
-    plain_table,
-    print_table,
+    print_columns,
     seconds_text,
     speed_text,
     usd_column,
@@ -35,8 +33,9 @@ _POLL_S = 0.1
 _REMEMBERED = 10_000  # requests whose entries are kept while following; others are looked up
 _COLUMNS = ("time", "id", "key", "model@host", "in", "out", "$", "TTFT", "tok/s", "outcome")
 _TEXTS = ("time", "id", "key", "model@host", "outcome")
-_FOLDED = ("key", "model@host", "outcome")
-_FOLLOWED_WIDTHS = (8, 16, 6, 22, 5, 5, 11, 5, 5, 9)  # without a table around them lines must align by width
+_OPTIONAL = ("key", "tok/s", "TTFT", "time")
+# So that lines which come one by one align.
+_FOLLOWED_WIDTHS = dict(zip(_COLUMNS, (8, 16, 6, 22, 5, 5, 10, 5, 5, 9), strict=True))
 
 
 def requests(
@@ -60,7 +59,7 @@ def requests(
         for history in recent:
             typer.echo(json.dumps(_as_json(history, names)))
     elif recent or follow:
-        print_table(_table(recent, names, widths=_FOLLOWED_WIDTHS if follow else ()))
+        _print(recent, names, widths=_FOLLOWED_WIDTHS if follow else None)
     else:
         typer.echo("no requests yet", err=True)
     if follow:
@@ -75,7 +74,7 @@ def _follow(data_dir: Path, position: Position | None, *, as_json: bool) -> None
             if as_json:
                 typer.echo(json.dumps(_as_json(history, names)))
             else:
-                print_table(_table([history], names, widths=_FOLLOWED_WIDTHS, header=False))
+                _print([history], names, widths=_FOLLOWED_WIDTHS, header=False)
     except KeyboardInterrupt:
         return
 
@@ -110,22 +109,21 @@ def _ending(data_dir: Path, position: Position | None) -> Iterator[RequestHistor
             time.sleep(_POLL_S)
 
 
-def _table(
+def _print(
     histories: Sequence[RequestHistory],
     names: dict[int, str],
     *,
-    widths: Sequence[int] = (),
+    widths: dict[str, int] | None = None,
     header: bool = True,
-) -> Table:
-    table = plain_table(*_COLUMNS, left=_TEXTS, fold=_FOLDED, gap=1)
-    table.show_header = header
-    for column, width in zip(table.columns, widths, strict=False):
-        column.min_width = width
+) -> None:
     now_ns = time_ns()
-    costs = usd_column([history.cost_nusd + history.unknown_nusd for history in histories])
-    for history, cost in zip(histories, costs, strict=True):
-        table.add_row(*_cells(history, names, _cost_mark(history) + cost, now_ns))
-    return table
+    costs = usd_column([history.cost_nusd + history.unknown_nusd for history in histories], exact=False)
+    rows = [
+        _cells(history, names, _cost_mark(history) + cost, now_ns)
+        for history, cost in zip(histories, costs, strict=True)
+    ]
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
+    print_columns(columns, left=_TEXTS, optional=_OPTIONAL, widths=widths, header=header, gap=1)
 
 
 def _cells(history: RequestHistory, names: dict[int, str], cost: str, now_ns: int) -> tuple[str, ...]:

@@ -1,61 +1,80 @@
 """How commands show numbers and tables, so that all of them look alike.
 
-A terminal decides the width; what goes to a file or a pipe is not folded, since a program may read it.
+Columns of plain text, and not a table library's cells: a number or an id that is folded into two lines is
+none, so a terminal that is too narrow loses whole columns, the least telling first, and says so. What goes
+to a file or a pipe has all columns, since a program may read it.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from math import isnan
 from textwrap import fill
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from entrepot.domain.money import usd_text
+from entrepot.domain.money import NUSD_PER_USD, usd_text
 
-_PIPE_COLUMNS = 250
-_NS_PER_S = 1_000_000_000
 NOTHING = "–"
+_PIPE_COLUMNS = 1000
+_NS_PER_S = 1_000_000_000
+_SIGNIFICANT = 4  # digits of the smallest amount in a column
+_MOST_DECIMALS = 9  # a nano-dollar
 
 
-def print_table(table: Table) -> None:
-    """Print a table to stdout, as wide as the terminal, or unfolded where there is none."""
-    _console().print(table)
+def print_columns(
+    columns: Mapping[str, Sequence[str]],
+    *,
+    left: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    widths: Mapping[str, int] | None = None,
+    gap: int = 2,
+    header: bool = True,
+    is_last_bold: bool = False,
+) -> Sequence[str]:
+    """Print columns to stdout, numbers to the right and those in `left` as texts; return what was left out.
 
-
-def plain_table(
-    *columns: str, left: Sequence[str] = (), fold: Sequence[str] | None = None, gap: int = 2
-) -> Table:
-    """Return an empty table with these columns, numbers to the right; those in `left` are texts.
-
-    Where the terminal is too narrow only the texts in `fold` (all, when None) take more than one line: a
-    number or an id in two pieces is none.
+    Columns in `optional` are left out, from the first on, until the rest fits. `widths` are least widths, by
+    which lines that are printed one by one align.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", show_edge=False)
-    for name in columns:
-        table.add_column(
-            name,
-            justify="left" if name in left else "right",
-            no_wrap=name not in (left if fold is None else fold),
-            overflow="fold",
+    size = {
+        name: max((widths or {}).get(name, 0), len(name) if header else 0, *map(len, cells), 0)
+        for name, cells in columns.items()
+    }
+    dropped: list[str] = []
+    for name in optional:
+        if sum(size.values()) + gap * (len(size) - 1) <= _columns_of_terminal():
+            break
+        if size.pop(name, None) is not None:
+            dropped.append(name)
+    lines = [tuple(size)] if header else []
+    lines += zip(*(columns[name] for name in size), strict=True)
+    for number, line in enumerate(lines):
+        cells = (
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for cell, (name, width) in zip(line, size.items(), strict=True)
         )
-    return table
+        is_bold = (header and number == 0) or (is_last_bold and number == len(lines) - 1)
+        text = (" " * gap).join(cells).rstrip()
+        typer.echo(typer.style(text, bold=True) if is_bold and sys.stdout.isatty() else text)
+    if dropped:
+        typer.echo(f"left out, as the terminal is narrow: {', '.join(dropped)}; --json has all", err=True)
+    return dropped
 
 
 def echo_wrapped(text: str, *, indent: str = "") -> None:
     """Print a sentence to stdout, folded between words where a terminal ends."""
-    console = _console()
-    typer.echo(fill(text, console.width, initial_indent=indent, subsequent_indent=indent))
+    typer.echo(fill(text, _columns_of_terminal(), initial_indent=indent, subsequent_indent=indent))
 
 
-def _console() -> Console:
+def _columns_of_terminal() -> int:
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if has_width else _PIPE_COLUMNS, highlight=False)
+    return shutil.get_terminal_size().columns if has_width else _PIPE_COLUMNS
 
 
 def dollars(amount_nusd: int) -> str:
@@ -63,14 +82,27 @@ def dollars(amount_nusd: int) -> str:
     return f"-${usd_text(-amount_nusd)}" if amount_nusd < 0 else f"${usd_text(amount_nusd)}"
 
 
-def usd_column(amounts_nusd: Sequence[int]) -> list[str]:
-    """Return amounts in dollars, exact, with as many decimals as the finest of them needs.
+def usd_column(amounts_nusd: Sequence[int], *, exact: bool = True) -> list[str]:
+    """Return amounts in dollars, all with as many decimals as the finest of them needs.
 
-    Units: nano-USD.
+    Units: nano-USD. Unless `exact`, four digits of the smallest are enough, and the rest is rounded.
     """
-    texts = [usd_text(amount) for amount in amounts_nusd]
-    decimals = max((len(text.partition(".")[2]) for text in texts), default=2)
-    return [text + "0" * (decimals - len(text.partition(".")[2])) for text in texts]
+    decimals = max((len(usd_text(amount).partition(".")[2]) for amount in amounts_nusd), default=2)
+    least = min((abs(amount) for amount in amounts_nusd if amount), default=0)
+    if least and not exact:
+        digits_before_point = len(str(least)) - _MOST_DECIMALS
+        decimals = min(decimals, max(2, _SIGNIFICANT - digits_before_point))
+    step = Decimal(1).scaleb(-decimals)
+    return [
+        f"{(Decimal(amount) / NUSD_PER_USD).quantize(step, ROUND_HALF_EVEN):,}" for amount in amounts_nusd
+    ]
+
+
+def count_text(number: int) -> str:
+    """Return a count: exact, or in millions with three digits or four."""
+    if abs(number) < 1_000_000:
+        return f"{number:,}"
+    return f"{number / 1e6:.2f}M" if abs(number) < 10_000_000 else f"{number / 1e6:,.1f}M"
 
 
 def share_text(share: float) -> str:

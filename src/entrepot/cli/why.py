@@ -15,8 +15,7 @@ from entrepot.cli.posted import find_request, key_names
 from entrepot.cli.tables import (
     dollars,
     echo_wrapped,
-    plain_table,
-    print_table,
+    print_columns,
     seconds_text,
     speed_text,
     usd_column,
@@ -31,6 +30,7 @@ from entrepot.routing.explain import exclusion_sentence
 
 _MOST_SHOWN = 12  # candidates; the rest is in --json
 
+_EXPECTATIONS = ("expected of", "$", "TTFT s", "tok/s", "out", "answer s", "fails", "score $", "seen")
 _RANKINGS = {
     Ranking.SCORE: "the least expected cost of the answer, dollars and waiting together",
     Ranking.PRICE: "the least expected price, as the request asked (sort: price)",
@@ -111,13 +111,9 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
     typer.echo(f"An hour of waiting was worth ${decision.usd_per_hour:.2f}.", nl=not decision.explored)
     if decision.explored:
         typer.echo(" The first one was explored: too little was known of it.")
-    table = plain_table(
-        *("", "expected of", "$", "TTFT s", "tok/s", "out", "answer s", "fails", "score $", "seen"),
-        left=("", "expected of"),
-    )
-    for place, candidate in enumerate(decision.candidates[:_MOST_SHOWN], start=1):
-        table.add_row(str(place), *_candidate_cells(candidate, names))
-    print_table(table)
+    rows = [_candidate_cells(candidate, names) for candidate in decision.candidates[:_MOST_SHOWN]]
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(_EXPECTATIONS)}
+    print_columns(columns, left=_EXPECTATIONS[:1], optional=("seen", "fails", "out", "answer s"))
     if len(decision.candidates) > _MOST_SHOWN:
         typer.echo(f"and {len(decision.candidates) - _MOST_SHOWN} more candidates")
     typer.echo("score: dollars and waiting, failures included; seen: observations behind it, faded by age")
@@ -215,18 +211,15 @@ def _print_bill(attempt: AttemptHistory) -> None:
         ("request fee", None, None, bill.request_nusd),
     ]
     lines = [line for line in lines if line[1] or line[3]]
-    total = ("total", None, None, bill.total_nusd)
-    table = plain_table("    ", "", "tokens", "$ per million", "$", left=("    ", ""))
-    amounts = usd_column([line[3] for line in (*lines, total)])
-    for (name, tokens, price, _), amount in zip((*lines, total), amounts, strict=True):
-        table.add_row(
-            "",
-            name,
-            "" if tokens is None else f"{tokens:,}",
-            "" if price is None else usd_text(price),
-            amount,
-        )
-    print_table(table)
+    lines.append(("total", None, None, bill.total_nusd))
+    columns = {
+        "   ": ["" for _ in lines],
+        "": [name for name, *_ in lines],
+        "tokens": ["" if tokens is None else f"{tokens:,}" for _, tokens, _, _ in lines],
+        "$ per million": ["" if price is None else usd_text(price) for _, _, price, _ in lines],
+        "$": usd_column([amount for *_, amount in lines]),
+    }
+    print_columns(columns, left=("",))
     for note in _bill_notes(attempt):
         echo_wrapped(note, indent="     ")
 

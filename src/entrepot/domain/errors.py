@@ -52,15 +52,17 @@ class HostFault(EntrepotError):
     """An attempt failed at its host.
 
     Units: `status` HTTP status of the host's reply, 0 when there was none. `charged` is set when the
-    host may bill what it had produced.
+    host may bill what it had produced. `reason` is our sentence; `words` are the host's, which may quote the
+    request or tell of our account.
     """
 
     http_status = 502
     retryable = True
 
-    def __init__(self, reason: str, *, status: int = 0, charged: bool = False) -> None:
+    def __init__(self, reason: str, *, status: int = 0, charged: bool = False, words: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.words = words
         self.status = status
         self.charged = charged
 

@@ -22,30 +22,42 @@ from entrepot.wire.answer import AnswerScan
 from entrepot.wire.body import host_body
 from entrepot.wire.error_body import host_error
 
-TEMPLATE_ALLOWANCE_TOKENS = 64  # what a chat template may add to the bytes of the request
 CLIENT_FAULTS = frozenset({400, 413, 422})
 
 
 class Attempt:
-    """A try of `call` at `target`. `number` counts from 1 within the request."""
+    """A try of `call` at `target`.
 
-    def __init__(self, call: Call, target: Target, candidate: Candidate, number: int, *, fresh: bool) -> None:
+    `number` counts from 1 within the request; `place` is the candidate's in the decision. `output_limit` is
+    one that we set, in tokens per choice. `fresh` wants a new connection. `sent` and the attributes after it tell how it went.
+    """
+
+    in_flight = 0
+    stale = False
+    sent = False
+    relay: Relay | None = None
+    fault: HostFault | None = None
+
+    def __init__(
+        self,
+        call: Call,
+        target: Target,
+        candidate: Candidate,
+        number: int,
+        *,
+        place: int,
+        output_limit: int | None,
+        fresh: bool,
+    ) -> None:
         self.call = call
         self.target = target
         self.candidate = candidate
         self.number = number
-        self.in_flight = 0
-        self.stale = False
-        self.relay: Relay | None = None
-        self.fault: HostFault | None = None
-        self._fresh = fresh
-        self.sent = False
+        self.place = place
         self.began_s = monotonic()
-        request = call.body.request
-        self.bound_nusd = target.prices.bound_nusd(
-            request.prompt_bytes + TEMPLATE_ALLOWANCE_TOKENS,
-            target.output_bound_tokens(request, call.output_limit),
-        )
+        self.output_limit = output_limit
+        self.bound_nusd = target.bound_nusd(call.body.request, output_limit)
+        self._fresh = fresh
 
     @property
     def reserve(self) -> Reserve:
@@ -76,7 +88,7 @@ class Attempt:
             model=target.settings.upstream_model,
             usage_in_stream=True,
             force_stream=fold,
-            max_output_tokens=call.output_limit,
+            max_output_tokens=self.output_limit,
             drop=target.settings.drop_parameters,
         )
         attempt_id = f"{request_id_text(call.request_id)}-{self.number}"
@@ -106,9 +118,9 @@ class Attempt:
             await relay.ended
         finally:
             watched.discard(relay)
-            relay.give_up("the gateway is stopping")
-        self.stale = reused and relay.unheard
-        self.fault = self._fault(relay)
+            relay.stop()  # changes nothing unless this task was cancelled
+            self.stale = reused and relay.unheard
+            self.fault = self._fault(relay)
 
     def _relay(self, *, fold: bool, bytes_per_token: float) -> Relay:
         call = self.call
@@ -122,6 +134,7 @@ class Attempt:
         return StreamRelay(
             exchange,
             scan,
+            choices=call.body.request.choices,
             sent_s=self.began_s,
             reply_headers=lambda: self.reply_headers,
         )
@@ -130,9 +143,11 @@ class Attempt:
     def reply_headers(self) -> bytes:
         """Return the header lines that an answer of this attempt carries."""
         call, target = self.call, self.target
-        why = (
-            call.reason if self.number == 1 else f"attempt {self.number}, after others failed; {call.reason}"
-        )
+        why = call.reason
+        if self.number > 1:
+            why = f"attempt {self.number}, after others failed; {why}"
+        elif self.place > 0:
+            why = f"the first that fits the budget; {why}"
         lines = b"%b: %b\r\n%b%b: %.9f\r\n%b: %b\r\n" % (
             headers.REQUEST_ID,
             request_id_text(call.request_id).encode(),
@@ -140,10 +155,10 @@ class Attempt:
             headers.EXPECTED_COST,
             self.candidate.dollars,
             headers.REASON,
-            headers.ascii_value(why),
+            why.encode("ascii", "replace"),
         )
-        if call.output_limit is not None:
-            lines += b"%b: %d\r\n" % (headers.OUTPUT_LIMIT, call.output_limit)
+        if self.output_limit is not None:
+            lines += b"%b: %d\r\n" % (headers.OUTPUT_LIMIT, self.output_limit)
         if self.relay is not None:
             lines += headers.passed(self.relay.headers, headers.TO_CLIENT)
         return lines
@@ -152,10 +167,10 @@ class Attempt:
         if relay.cancelled:
             return None
         if relay.status not in (0, 200):
-            message = str(host_error(relay.error_body))
-            return HostFault(message or f"answered with status {relay.status}", status=relay.status)
+            words = str(host_error(relay.error_body))
+            return HostFault(f"answered with status {relay.status}", status=relay.status, words=words)
         if relay.failure is not None:
-            return HostFault(relay.failure, status=relay.status, charged=True)
+            return HostFault(relay.failure, status=relay.status, charged=True, words=relay.words)
         return None
 
     @property
@@ -167,12 +182,12 @@ class Attempt:
     def outcome(self) -> Outcome:
         """Return how the attempt ended."""
         relay = self.relay
-        if self.cancelled:
+        if self.cancelled or (relay is not None and relay.stopped):
             return Outcome.CANCELLED
+        if relay is None:
+            return Outcome.CANCELLED if self.fault is None else Outcome.FAILED
         if self.fault is None:
             return Outcome.OK
-        if relay is None:
-            return Outcome.FAILED
         if relay.timed_out:
             return Outcome.TIMED_OUT
         if relay.status == 429:

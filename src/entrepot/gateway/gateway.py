@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
-from collections import deque
-from collections.abc import Coroutine
 from random import Random
 from time import monotonic, time_ns
 
@@ -18,10 +16,10 @@ import msgspec
 
 from entrepot.catalog.settings import Settings
 from entrepot.domain.endpoint import Operation
-from entrepot.domain.errors import DataError, HostFault, Refusal
+from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
 from entrepot.domain.outcome import Outcome
-from entrepot.gateway.attempt import CLIENT_FAULTS, Attempt
+from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
 from entrepot.gateway.closing import closing_entry
 from entrepot.gateway.counters import Counters
@@ -33,18 +31,20 @@ from entrepot.gateway.observe import observation
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
 from entrepot.gateway.routes import CALLS, answer_read
 from entrepot.gateway.target import Target
+from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.entries import Closing, Conflict, Expire, Settle, Void
 from entrepot.ledger.keys import AS_CONFIGURED, Key, digest_of
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
-from entrepot.routing.decision import pack
+from entrepot.routing.decision import Candidate, pack
 from entrepot.routing.explain import reason
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.wire.body import Caps, parse_body
 
 MOST_ATTEMPTS = 8
 SWEEP_S = 0.25
+PROMPT_CAUTION = 1.5  # a prompt seldom has more tokens than this times what is expected
 _BEARER = b"bearer "
 
 _NO_KEY = Refusal(
@@ -111,19 +111,15 @@ class Gateway:
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._keys_unreadable = False
 
     # -- the way of a request
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one exchange; calls go their way as a task of their own."""
         operation = CALLS.get(exchange.path)
-        if operation is None:
-            answer_read(self, exchange)
-        else:
-            self.spawn(exchange, self.answer(exchange, operation))
-
-    def spawn(self, exchange: Exchange, answering: Coroutine[None, None, None]) -> None:
-        """Run a coroutine that answers an exchange; `drain` waits for it."""
+        answering = answer_read(self, exchange) if operation is None else self.answer(exchange, operation)
         self._tasks[exchange] = self._loop.create_task(self._guarded(exchange, answering))
 
     async def _guarded(self, exchange: Exchange, answering: Coroutine[None, None, None]) -> None:
@@ -131,7 +127,7 @@ class Gateway:
         try:
             await answering
         except Exception as error:  # noqa: BLE001 - the shell's one boundary: nobody above could answer
-            self.log.error("fault", problem=repr(error), where=_where(error))
+            self.log.error("fault", problem=_problem(error), where=_where(error))
             exchange.refuse(_OUR_FAULT)
         finally:
             del self._tasks[exchange]
@@ -140,21 +136,20 @@ class Gateway:
         """Answer a call: choose, reserve, attempt, settle; on to the next while nothing was sent."""
         call = self._decide(exchange, operation)
         if isinstance(call, Refusal):
-            self.counters.refused(call)
-            exchange.refuse(call)
+            self._refuse(exchange, call)
             return
-        faults: list[HostFault] = []
-        waiting = deque((candidate, False) for candidate in call.decision.candidates)
-        for number in range(1, MOST_ATTEMPTS + 1):
-            if not waiting:
+        failed: list[Attempt] = []
+        attempt: Attempt | None = None
+        refusal: Refusal | None = None
+        while len(failed) < MOST_ATTEMPTS:
+            attempt = self._next_attempt(call, attempt, len(failed) + 1)
+            if attempt is None:
                 break
-            candidate, fresh = waiting.popleft()
-            attempt = Attempt(call, self.targets[candidate.endpoint_index], candidate, number, fresh=fresh)
             refusal = self._reserve(attempt)
             if refusal is not None:
-                self.counters.refused(refusal)
-                exchange.refuse(refusal)
-                return
+                if refusal.http_status == 402:
+                    continue  # a cheaper endpoint may still fit the budget
+                break
             try:
                 await attempt.run(
                     bytes_per_token=1.0
@@ -165,12 +160,25 @@ class Gateway:
                 self._close(attempt)
             if attempt.fault is None:
                 return
-            faults.append(attempt.fault)
+            failed.append(attempt)
             if not self._may_try_next(attempt):
                 break
-            if attempt.stale:
-                waiting.appendleft((candidate, True))
-        exchange.refuse(_unanswered(call, faults))
+        self._refuse(exchange, refusal or unanswered(call, failed))
+
+    def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        self.counters.refused(refusal)
+        exchange.refuse(refusal)
+
+    def _next_attempt(self, call: Call, last: Attempt | None, number: int) -> Attempt | None:
+        """Return the attempt after `last`: the same endpoint once more if a kept connection was dead."""
+        fresh = last is not None and last.stale
+        place = 0 if last is None else last.place + (not fresh)
+        if place >= len(call.decision.candidates):
+            return None
+        candidate = call.decision.candidates[place]
+        target = self.targets[candidate.endpoint_index]
+        limit = None if call.output_limit is None else min(call.output_limit, self._output_limit(candidate))
+        return Attempt(call, target, candidate, number, place=place, output_limit=limit, fresh=fresh)
 
     def _decide(self, exchange: Exchange, operation: Operation) -> Call | Refusal:
         """Parse, admit and choose; nothing is sent or kept before all three went well."""
@@ -196,7 +204,7 @@ class Gateway:
             return decision
         limit = None
         if has_budget and body.request.max_output_tokens is None and operation is not Operation.EMBEDDING:
-            limit = self._output_limit(decision.candidates[0].endpoint_index)
+            limit = self._output_limit(decision.winner)
         return Call(
             exchange=exchange,
             request_id=request_id,
@@ -223,10 +231,12 @@ class Gateway:
         own = {name: value for name, value in msgspec.structs.asdict(key.caps).items() if value is not None}
         return msgspec.structs.replace(self._caps, **own)
 
-    def _output_limit(self, endpoint_index: int) -> int:
-        endpoint = self.targets[endpoint_index].endpoint
-        most = endpoint.max_output_tokens or endpoint.context_tokens
-        return min(self.settings.ledger.default_output_tokens, most)
+    def _output_limit(self, candidate: Candidate) -> int:
+        """Return the limit that we set where the sender set none: it has to fit behind the prompt."""
+        endpoint = self.targets[candidate.endpoint_index].endpoint
+        room = endpoint.context_tokens - round(PROMPT_CAUTION * candidate.prompt_tokens)
+        most = min(endpoint.max_output_tokens or room, room)
+        return max(1, min(self.settings.ledger.default_output_tokens, most))
 
     def _reserve(self, attempt: Attempt) -> Refusal | None:
         try:
@@ -295,12 +305,14 @@ class Gateway:
                 attempt=attempt.number,
                 endpoint=attempt.target.endpoint.name,
                 status=fault.status,
-                reason=fault.reason[:300],
+                reason=fault.reason,
+                words=fault.words if fault.status in ABOUT_OUR_ACCOUNT else "",
             )
 
     def _may_try_next(self, attempt: Attempt) -> bool:
         started = attempt.relay is not None and attempt.relay.started
-        return not (started or attempt.cancelled or attempt.outcome is Outcome.REFUSED)
+        over = started or attempt.cancelled or attempt.outcome is Outcome.REFUSED
+        return not (over or self._stopping)
 
     # -- time and end
 
@@ -309,18 +321,29 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
-            self.ledger.refresh_keys()
+            self._refresh_keys()
             for relay in tuple(self._watched):
                 self._sweep(relay, now_s)
             for pool in self.pools.values():
                 pool.sweep(now_s)
             self.listener.sweep(now_s)
 
+    def _refresh_keys(self) -> None:
+        """Take over what changed; while the log of keys cannot be read, the keys that are known stay."""
+        try:
+            self.ledger.refresh_keys()
+        except (DataError, OSError) as error:
+            if not self._keys_unreadable:
+                self.log.error("keys", problem=str(error))
+            self._keys_unreadable = True
+        else:
+            self._keys_unreadable = False
+
     def _sweep(self, relay: Relay, now_s: float) -> None:
         host = relay.host
         if relay.paused:
             return
-        if relay.started:
+        if relay.flows:
             if now_s - relay.seen_s > host.idle_timeout_s:
                 relay.overdue(f"silent for {host.idle_timeout_s:g} s in mid-answer")
         elif now_s - relay.sent_s > host.first_byte_timeout_s:
@@ -331,12 +354,22 @@ class Gateway:
         self.listener.drain()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=grace_s)
+        self._stopping = True
         for relay in tuple(self._watched):
-            relay.overdue("the gateway is stopping")
+            relay.stop()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=1.0)
+        for task in tuple(self._tasks.values()):  # still connecting: nothing was sent
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for pool in self.pools.values():
             pool.close()
+        self.listener.close()
+
+
+def _problem(error: BaseException) -> str:
+    """Return what may be logged of an error: words of others may hold what a user wrote."""
+    return str(error) if isinstance(error, EntrepotError) else type(error).__name__
 
 
 def _where(error: BaseException) -> str:
@@ -350,33 +383,4 @@ def _wrong_method(method: bytes, allowed: str) -> Refusal:
         type="invalid_request_error",
         code="method_not_allowed",
         message=f"{method.decode('latin-1')} is not possible here; use {allowed}",
-    )
-
-
-def _unanswered(call: Call, faults: list[HostFault]) -> Refusal:
-    """Return what the client is told when no attempt brought an answer."""
-    last = faults[-1]
-    if last.status in CLIENT_FAULTS:
-        return Refusal(
-            http_status=400,
-            type="invalid_request_error",
-            code="host_rejected_request",
-            message=f"the host rejected the request: {last.reason}",
-        )
-    if all(fault.status == 429 for fault in faults):
-        return Refusal(
-            http_status=429,
-            type="rate_limit_error",
-            code="hosts_rate_limited",
-            message=f"all {len(faults)} endpoints that could answer are rate limited; try again later",
-            retry_after_s=5.0,
-        )
-    return Refusal(
-        http_status=502,
-        type="api_error",
-        code="no_host_answered",
-        message=(
-            f"none of {len(faults)} attempts was answered; the last one: {last.reason}. "
-            f"`entrepot why {call.request_id.hex()}` tells all of them"
-        ),
     )

@@ -4,6 +4,8 @@ A deny-list would have to know every header that leaks a credential; these lists
 what a host or a client needs.
 """
 
+from collections.abc import Sequence
+
 TO_HOST = frozenset({b"traceparent", b"tracestate", b"openai-beta"})
 TO_CLIENT = frozenset({b"openai-processing-ms", b"openai-version", b"x-entrepot-simulated"})
 
@@ -38,9 +40,9 @@ REASON_PHRASES = {
 }
 
 
-def passed(headers: list[tuple[bytes, bytes]], allowed: frozenset[bytes]) -> bytes:
+def passed(headers: Sequence[tuple[bytes, bytes]], allowed: frozenset[bytes]) -> bytes:
     """Return the header lines of `headers` whose lower-case names are allowed, ready to send."""
-    return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers if name in allowed)
+    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers if name in allowed])
 
 
 def ascii_value(text: str) -> bytes:

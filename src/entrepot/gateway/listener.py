@@ -289,5 +289,5 @@ def _body_too_large(limit: int) -> Refusal:
     return _refusal(
         413,
         "body_too_large",
-        f"the body is larger than {limit:,} bytes; send less, or raise server.max_body_mib",
+        f"the body is larger than {limit:,} bytes; send less, or raise server.max_body_bytes",
     )

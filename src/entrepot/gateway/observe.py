@@ -26,9 +26,9 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
         prompt_bytes=attempt.call.body.request.prompt_bytes,
         prompt_tokens=settled.usage.prompt_tokens if settled is not None and reported else None,
         cached_tokens=settled.usage.cached_tokens if settled is not None and reported else 0,
-        output_tokens=settled.usage.output_tokens if settled is not None else None,
+        output_tokens=settled.usage.output_tokens if settled is not None and reported else None,
         choices=attempt.call.body.request.choices,
-        wire_bytes=settled.wire_bytes if settled is not None and reported else 0,
+        wire_bytes=settled.wire_bytes if settled is not None else 0,
         in_flight=attempt.in_flight,
         censored=attempt.censored,
     )

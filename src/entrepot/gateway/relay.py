@@ -9,7 +9,7 @@ be followed by another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from entrepot.catalog.settings import HostSettings
@@ -17,40 +17,52 @@ from entrepot.domain.endpoint import Operation
 from entrepot.domain.request import Request
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.upstream import HostConnection
-from entrepot.wire.answer import AnswerScan, PlainAnswer, plain_answer
+from entrepot.wire.answer import AnswerScan
+from entrepot.wire.error_body import host_error
 from entrepot.wire.fold import Fold
+from entrepot.wire.plain_answer import PlainAnswer, plain_answer
 
 MOST_ERROR_BYTES = 64 * 1024
 MOST_PLAIN_BYTES = 64 * 1024 * 1024
+ERROR_IN_STREAM = "the host reported an error in the stream"
 
 
 class Relay:
     """What the three shapes share: the status, a failure's words, and the end.
 
     Units: monotonic seconds. `ended` is done when the attempt is over, whichever way. `failure` is
-    set when it did not end well; `cancelled` when the client left; `timed_out` when we gave up.
+    set when it did not end well, with the host's own `words` beside it; `cancelled` when the client left;
+    `timed_out` when we gave up; `stopped` when the gateway stops.
     """
+
+    status = 0
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    failure: str | None = None
+    words = ""
+    cancelled = False
+    timed_out = False
+    stopped = False
+    unheard = False
+    paused = False
+    error_body = b""
+    host: HostSettings
+    _connection: HostConnection | None = None
 
     def __init__(self, exchange: Exchange, *, sent_s: float) -> None:
         self.exchange = exchange
         self.sent_s = sent_s
         self.seen_s = sent_s
         self.ended_s = sent_s
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.failure: str | None = None
-        self.cancelled = False
-        self.timed_out = False
-        self.unheard = False
-        self.paused = False
-        self.error_body = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.host: HostSettings
-        self._connection: HostConnection | None = None
 
     @property
     def started(self) -> bool:
         """Return whether the client has been sent a part of this answer."""
+        return False
+
+    @property
+    def flows(self) -> bool:
+        """Return whether the first content has come, so that only a silence is too long."""
         return False
 
     def ride(self, connection: HostConnection) -> None:
@@ -58,6 +70,8 @@ class Relay:
         self._connection = connection
         self.host = connection.host
         self.exchange.feeding = self
+        if self.exchange.paused:
+            self.pause()
 
     def head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the status; an encoding that we did not ask for cannot be read."""
@@ -107,6 +121,11 @@ class Relay:
         self.timed_out = True
         self.give_up(reason)
 
+    def stop(self) -> None:
+        """The gateway stops: nobody else is to blame."""
+        self.stopped = True
+        self.give_up("the gateway is stopping")
+
     def give_up(self, reason: str) -> None:
         """End the attempt from our side."""
         if self.ended.done():
@@ -144,16 +163,28 @@ class StreamRelay(Relay):
     """Forwards a stream to a client that asked for one."""
 
     def __init__(
-        self, exchange: Exchange, scan: AnswerScan, *, sent_s: float, reply_headers: Callable[[], bytes]
+        self,
+        exchange: Exchange,
+        scan: AnswerScan,
+        *,
+        choices: int,
+        sent_s: float,
+        reply_headers: Callable[[], bytes],
     ) -> None:
         super().__init__(exchange, sent_s=sent_s)
         self.scan = scan
+        self._choices = choices
         self._reply_headers = reply_headers
 
     @property
     def started(self) -> bool:
         """Return whether the client has been sent a part of this answer."""
         return self.exchange.started
+
+    @property
+    def flows(self) -> bool:
+        """Return whether the first content has come, so that only a silence is too long."""
+        return self.scan.started
 
     def body(self, data: bytes) -> None:
         """Take body bytes until the first content is among them; `_forwarding` takes the others."""
@@ -168,7 +199,11 @@ class StreamRelay(Relay):
             if self._connection is not None:
                 self._connection.deliver = self._forwarding()
         elif self.scan.error is not None:
-            self.give_up(f"error in the stream: {self.scan.error}")
+            self._fail_by_error()
+
+    def _fail_by_error(self) -> None:
+        self.words = str(self.scan.error)
+        self.give_up(ERROR_IN_STREAM)
 
     def _forwarding(self) -> Callable[[bytes], None]:
         """Return what takes each further chunk: three calls, everything else bound in advance."""
@@ -183,12 +218,8 @@ class StreamRelay(Relay):
         return forward
 
     def finish(self) -> None:
-        """Send what is held back; a stream that never said that it is over was cut."""
-        self.scan.finish(self.seen_s)
-        if self.scan.error is not None:
-            self.failure = f"error in the stream: {self.scan.error}"
-        elif not self.scan.done:
-            self.failure = "the stream ended without a finish reason"
+        """Send what is held back."""
+        self._conclude()
         if self.failure is None or self.exchange.started:
             rest = self.scan.flush()
             if not self.exchange.started:
@@ -196,9 +227,21 @@ class StreamRelay(Relay):
             self.exchange.write(rest)
 
     def lost(self, reason: str, *, unheard: bool) -> None:
-        """The connection broke: what came so far is all that there is."""
+        """The connection broke: what came so far is all that there is, and may be all that there was to come."""
         self.scan.finish(self.seen_s)
-        super().lost(reason, unheard=unheard)
+        if self.status == 200 and self.scan.done and self.scan.error is None and self._choices == 1:
+            self.complete()
+        else:
+            super().lost(reason, unheard=unheard)
+
+    def _conclude(self) -> None:
+        """Read the end of the stream; one that never said that it is over was cut."""
+        self.scan.finish(self.seen_s)
+        if self.scan.error is not None:
+            self.words = str(self.scan.error)
+            self.failure = ERROR_IN_STREAM
+        elif not self.scan.done:
+            self.failure = "the stream ended without a finish reason"
 
     def give_up(self, reason: str) -> None:
         """End the attempt from our side, with what was seen so far."""
@@ -211,7 +254,7 @@ class FoldRelay(StreamRelay):
     """Reads a stream for a client that asked for a whole reply."""
 
     def __init__(self, exchange: Exchange, scan: AnswerScan, request: Request, *, sent_s: float) -> None:
-        super().__init__(exchange, scan, sent_s=sent_s, reply_headers=bytes)
+        super().__init__(exchange, scan, choices=request.choices, sent_s=sent_s, reply_headers=bytes)
         self._fold = Fold(request.operation, choices=request.choices)
         self.reply: bytes | None = None
 
@@ -228,21 +271,17 @@ class FoldRelay(StreamRelay):
         self.seen_s = monotonic()
         self.scan.feed(data, self.seen_s)
         if self.scan.error is not None:
-            self.give_up(f"error in the stream: {self.scan.error}")
+            self._fail_by_error()
         else:
             self._fold.feed(data)
 
     def finish(self) -> None:
         """Fold the stream into the reply."""
-        self.scan.finish(self.seen_s)
-        if self.scan.error is not None:
-            self.failure = f"error in the stream: {self.scan.error}"
-        elif not self.scan.done:
-            self.failure = "the stream ended without a finish reason"
-        else:
+        self._conclude()
+        if self.failure is None:
             self.reply = self._fold.json()
             if self.reply is None:
-                self.failure = "the stream held no answer"
+                self.failure = self._fold.failure
 
 
 class PlainRelay(Relay):
@@ -269,6 +308,7 @@ class PlainRelay(Relay):
         reply = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self.answer = plain_answer(reply, self._operation)
         if self.answer is None:
-            self.failure = "reply is not a JSON answer"
+            self.failure = "the reply is no answer in JSON"
+            self.words = str(host_error(reply)) if reply.lstrip()[:1] == b"{" else ""
         else:
             self.reply = reply

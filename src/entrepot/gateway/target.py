@@ -14,6 +14,7 @@ from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.ledger import EndpointRef
 
 USER_AGENT = "entrepot"
+TEMPLATE_ALLOWANCE_TOKENS = 64  # what a chat template may add to the bytes of the request
 FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
 
 
@@ -44,11 +45,14 @@ class Target:
         )
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
 
-    def output_bound_tokens(self, request: Request, limit: int | None) -> int:
-        """Return the most output tokens that a request can cause; `limit` is one that we set per choice."""
+    def bound_nusd(self, request: Request, limit: int | None) -> int:
+        """Return the most that one attempt of a request can cost here; `limit` is ours, per choice."""
         if request.operation is Operation.EMBEDDING:
-            return 0
-        return (limit or request.max_output_tokens or self._most_output_tokens) * request.choices
+            output_tokens = 0
+        else:
+            per_choice = limit or request.max_output_tokens or self._most_output_tokens
+            output_tokens = per_choice * request.choices
+        return self.prices.bound_nusd(request.prompt_bytes + TEMPLATE_ALLOWANCE_TOKENS, output_tokens)
 
     def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
         """Return the head of a request to the host, up to and with its blank line."""

@@ -60,8 +60,8 @@ class Words:
 
     def __init__(self, host: str, scenario: str) -> None:
         text = (
-            f"This answer is simulated by the host {host} of the scenario {scenario}: no model wrote it. Its "
-            "length, pace and price are the scenario's, and its words mean nothing. It goes on from the start:"
+            f"This answer is simulated by the host {host} of the scenario {scenario}: no model wrote it. "
+            "Its length, pace and price are the scenario's, and its words mean nothing. Again from the start:"
         )
         self._first = text.split()
         self._words = [f" {word}" for word in self._first]

@@ -17,6 +17,8 @@ from entrepot.hosts.scenario import SimulatedHost
 from entrepot.hosts.simulated_answer import DONE, Envelope, Tokens, Words, http_chunk, reply, stream_head
 from entrepot.hosts.simulated_log import HostLog, HostTotals, Outcome, Record
 
+MOST_CAUGHT_UP_S = 1.0  # a client that did not read for longer does not get it all at once
+
 
 class ServingHost:
     """One host of the server: its figures, its cache, its totals."""
@@ -191,7 +193,7 @@ class ServingStream(Serving):
             self._asleep = True
             return None
         events: list[bytes] = []
-        due_s = max(self.due_s, now_s - 1.0) if self._position else self.due_s
+        due_s = max(self.due_s, now_s - MOST_CAUGHT_UP_S)
         step_s = self._host.step_s() * self._plan.pace
         cut_after = self._plan.cut_after
         while due_s <= now_s:

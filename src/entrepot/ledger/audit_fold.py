@@ -42,6 +42,12 @@ class Sums(Struct):
     cost_nusd: int = 0
     unknown_nusd: int = 0
 
+    @property
+    def prompt_and_output(self) -> int:
+        """Return all tokens; reasoning is a part of the output."""
+        *tokens, _reasoning = self.tokens
+        return sum(tokens)
+
     def copy(self) -> Sums:
         """Return the sums as they are now."""
         return msgspec.structs.replace(self)

@@ -49,8 +49,9 @@ def _to_stderr(message: str) -> None:
 class Poster:
     """Posts the journal of a data directory into its store, batch by batch; the holder of `poster_lock`."""
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, *, batch_entries: int = BATCH_ENTRIES) -> None:
         self._data_dir = data_dir
+        self.batch_entries = batch_entries
         self._store: Store | None = None
         self._inode = 0
         self._reader = JournalReader(data_dir.journal)
@@ -79,10 +80,10 @@ class Poster:
 
     def _step(self) -> int:
         store = self._opened()
-        batch = list(islice(self._entries, BATCH_ENTRIES))
+        batch = list(islice(self._entries, self.batch_entries))
         if not batch:
             self._entries = _entries_of(self._reader)
-            batch = list(islice(self._entries, BATCH_ENTRIES))
+            batch = list(islice(self._entries, self.batch_entries))
         position = self._reader.position
         if not batch or position is None:
             return 0
@@ -120,7 +121,14 @@ class Poster:
         self._synced_segment = segment
 
 
-def run(data_dir: Path, *, follow: bool, stop: threading.Event | None = None, say: Say = _to_stderr) -> int:
+def run(
+    data_dir: Path,
+    *,
+    follow: bool,
+    stop: threading.Event | None = None,
+    say: Say = _to_stderr,
+    batch_entries: int = BATCH_ENTRIES,
+) -> int:
     """Post the journal and return how many entries were posted; with `follow` go on until `stop` is set.
 
     A locked or missing database is tried again. While another poster is at work, one that follows waits
@@ -137,7 +145,7 @@ def run(data_dir: Path, *, follow: bool, stop: threading.Event | None = None, sa
                 raise DataError(f"another poster is at work on {data_dir}: let it finish, or stop it")
             if stop.wait(IDLE_TO_S):
                 return 0
-        poster = Poster(DataDir(data_dir))
+        poster = Poster(DataDir(data_dir), batch_entries=batch_entries)
         stack.callback(poster.close)
         return _post_until(poster, stop, deadline_s, say)
 
@@ -160,7 +168,7 @@ def _post_until(poster: Poster, stop: threading.Event, deadline_s: float | None,
             idle_s = IDLE_FROM_S
         elif deadline_s is not None:
             break
-        if count < BATCH_ENTRIES:
+        if count < poster.batch_entries:
             stop.wait(idle_s)
             idle_s = min(2 * idle_s, IDLE_TO_S)
     return posted

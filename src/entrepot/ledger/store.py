@@ -47,7 +47,7 @@ from entrepot.ledger.tables import (
 )
 
 REVISION = "0001"  # the last one in migrations/versions; a test compares
-BUSY_TIMEOUT_S = 5.0  # how long to wait for another process that writes
+BUSY_TIMEOUT_S = 1.0  # how long to wait for another process that writes before saying so
 _CACHE_KIB = 64 * 1024  # ids come in the order of time, answer ids do not: their index should stay in memory
 _PRIVATE_FILE = 0o600
 _IDS_PER_QUERY = 500  # databases limit the parameters of a query

@@ -1,0 +1,135 @@
+"""kill -9 of the gateway in the middle of fifty streams: what was sent is in the ledger, and stays payable.
+
+The moment is seeded: how many streams have content by then, how much, and how long their answers may get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.e2e.gateways import Running, chat, make_key, serve
+from tests.e2e.host_logs import Hosts, booked, ledger_sums, simulated_hosts, sums_of
+from tests.e2e.programs import DEADLINE_S
+
+STREAMS = 50
+MOST_TOKENS = 4000  # of about 15,000 in all: the others are still to come when the gateway dies
+SPEEDUP = 50
+CONTENT = b'"content":"'
+LAST_EVENT = b"data: [DONE]"
+
+
+class Streams:
+    """Fifty answers under way, until the gateway is killed. `whole` and `broken` count how they ended."""
+
+    def __init__(self, here: Running, random: Random) -> None:
+        self._here = here
+        self._lengths = [random.randint(1, 1000) for _ in range(STREAMS)]
+        self._enough_streams = random.randint(1, STREAMS - 10)
+        self._enough_tokens = random.randint(1, MOST_TOKENS)
+        self._streams = self._tokens = 0
+        self._killed = asyncio.Event()
+        self.whole = 0
+        self.broken = 0
+
+    async def run_until_killed(self) -> None:
+        """Start the streams, and kill the gateway once they have as much content as the seed says."""
+        async with asyncio.timeout(DEADLINE_S):
+            streams = [asyncio.create_task(self._one(most_tokens)) for most_tokens in self._lengths]
+            await self._killed.wait()
+            self._here.program.signal(signal.SIGKILL)
+            await asyncio.gather(*streams)
+
+    async def _one(self, most_tokens: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._here.port)
+        writer.write(self._request(most_tokens))
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                self._note(data, is_first=CONTENT not in received)
+                received += data
+        writer.close()
+        is_whole = LAST_EVENT in received
+        self.whole += is_whole
+        self.broken += not is_whole
+
+    def _note(self, data: bytes, *, is_first: bool) -> None:
+        tokens = data.count(CONTENT)
+        self._streams += bool(tokens) and is_first
+        self._tokens += tokens
+        if self._streams >= self._enough_streams and self._tokens >= self._enough_tokens:
+            self._killed.set()
+
+    def _request(self, most_tokens: int) -> bytes:
+        body = json.dumps(chat("Go on.", max_tokens=most_tokens, stream=True)).encode()
+        return (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: here\r\nconnection: close\r\n"
+            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (self._here.key.encode(), len(body), body)
+        )
+
+
+def configuration(hosts: Hosts, directory: Path) -> Path:
+    """Return the file that tells a gateway of the hosts."""
+    path = directory / "entrepot.toml"
+    text = f"[routing]\ntime_scale = {hosts.speedup}\n\n{hosts.config}"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_a_kill_every_request_that_a_host_saw_has_its_entries(tmp_path: Path, seed: int) -> None:
+    """Nothing is lost or open: settled at what the journal knows, or *unknown, at most X*, then trued up."""
+    data_dir = tmp_path / "data"
+    with simulated_hosts(tmp_path, speedup=SPEEDUP) as hosts:
+        config = configuration(hosts, tmp_path)
+        key = make_key(data_dir, "tests")
+        with serve(data_dir, config, key) as here:
+            streams = Streams(here, Random(seed))
+            asyncio.run(streams.run_until_killed())
+            assert here.program.wait() == -signal.SIGKILL
+        assert streams.broken > 0
+        hosts.wait_until_idle()
+        with serve(data_dir, config, key) as here:
+            check_recovery(here, hosts)
+            assert here.post(chat(max_tokens=2)).status == 200
+            hosts.wait_until_idle()
+            check_true_up(here, hosts)
+
+
+def check_recovery(here: Running, hosts: Hosts) -> None:
+    """Check that each attempt is closed, and that those of the dead say what they may have cost at most."""
+    attempts = {
+        f"{request['id']}-{attempt['attempt']}": attempt
+        for request in here.ask("requests", "--limit", "1000")
+        for attempt in request["attempts"]
+    }
+    seen = {line["request_id"]: sums_of(line) for line in hosts.lines()}
+    assert set(seen) <= set(attempts)
+    assert {attempt["state"] for attempt in attempts.values()} <= {"settled", "void", "expired"}
+    dead = {name: attempt for name, attempt in attempts.items() if attempt["state"] == "expired"}
+    assert dead
+    for name, attempt in attempts.items():
+        if name not in dead:
+            assert booked(attempt) == seen[name]
+        elif name in seen:
+            assert float(attempt["unknown_at_most_usd"]) * 1e9 >= seen[name].cost_nusd
+    report = here.ask("ledger", "report", "--by", "host")["total"]
+    assert report["unknown_nusd"] > 0
+    assert report["reserved_nusd"] == 0
+
+
+def check_true_up(here: Running, hosts: Hosts) -> None:
+    """Check that the hosts' log settles what is unknown, and that the totals are then the hosts'."""
+    assert here.ask("ledger", "correct", str(hosts.log))["problems"] == []
+    report = here.ask("ledger", "report", "--by", "host")
+    assert ledger_sums(report) == hosts.sums()
+    audit = here.ask("ledger", "audit")
+    assert audit["ok"], audit
+    assert audit["open"] == []

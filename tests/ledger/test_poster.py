@@ -1,0 +1,234 @@
+"""The poster moves every entry of the journal into the store exactly once, whatever happens to it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from entrepot.domain.errors import DataError
+from entrepot.ledger.data_dir import DataDir, posted_position
+from entrepot.ledger.entries import OfAttempt, encode
+from entrepot.ledger.ledger import Ledger
+from entrepot.ledger.poster import catch_up, poster_lock, run
+from entrepot.ledger.segment import segment_numbers, segment_path
+from entrepot.ledger.store import Store
+from tests.ledger.traffic import ENDPOINTS, START_NS, Traffic, write, write_requests
+
+DEADLINE_S = 30.0
+FOLLOW_IN_SMALL_BATCHES = """
+import sys
+from pathlib import Path
+from entrepot.ledger.poster import run
+run(Path(sys.argv[1]), follow=True, batch_entries=40)
+"""
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline_s, f"not within {DEADLINE_S} s: {what}"
+        time.sleep(0.001)
+
+
+def stored(data_dir: Path) -> list[bytes]:
+    """Return every entry of an attempt in the store, encoded, sorted."""
+    with Store.open_existing(DataDir(data_dir).store) as store:
+        histories = store.recent(1_000_000)
+    attempts = [attempt for history in histories for attempt in history.attempts]
+    found = [
+        entry for attempt in attempts for entry in (attempt.reserve, attempt.closing) if entry is not None
+    ]
+    corrections = [entry for attempt in attempts for entry in attempt.corrections]
+    return sorted(map(encode, [*found, *corrections]))
+
+
+def expected(written: list[OfAttempt]) -> list[bytes]:
+    """Return the same of what was written to the journal."""
+    return sorted(map(encode, written))
+
+
+def test_the_whole_journal_is_posted_over_all_segments(tmp_path: Path) -> None:
+    """What was written is what the store has, each once."""
+    written = write_requests(tmp_path, 300, segment_bytes=16 * 1024)
+    assert len(segment_numbers(DataDir(tmp_path).journal)) > 3
+    assert run(tmp_path, follow=False, batch_entries=100) > len(written)  # names and snapshots come on top
+    assert stored(tmp_path) == expected(written)
+
+
+def test_a_second_run_posts_only_what_is_new(tmp_path: Path) -> None:
+    """The store remembers where it is."""
+    first = write_requests(tmp_path, 20, seed=1)
+    run(tmp_path, follow=False)
+    assert run(tmp_path, follow=False) == 0
+    second = write_requests(tmp_path, 20, seed=2)
+    assert run(tmp_path, follow=False) == len(second)
+    assert stored(tmp_path) == expected(first + second)
+
+
+def test_the_gateway_learns_how_far_the_poster_is(tmp_path: Path) -> None:
+    """The note for the metric of the backlog is the end of the journal when all is posted."""
+    write_requests(tmp_path, 20)
+    run(tmp_path, follow=False)
+    ledger = Ledger.open(tmp_path, START_NS)
+    assert ledger.backlog_bytes() == 0
+    ledger.close()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_lose_nothing_and_double_nothing(tmp_path: Path, seed: int) -> None:
+    """SIGKILL at any moment, several times, while the journal grows: in the end each entry is there once."""
+    rng = Random(seed)
+    ledger = Ledger.open(tmp_path, START_NS, segment_bytes=64 * 1024)
+    traffic = Traffic(seed, tuple(map(ledger.register, ENDPOINTS)))
+    written: list[OfAttempt] = []
+    killed_behind = 0
+    for _ in range(4):
+        for _ in range(rng.randrange(200, 400)):
+            for entry in traffic.request():
+                write(ledger, entry)
+                written.append(entry)
+        before = posted_position(DataDir(tmp_path))
+        poster = subprocess.Popen([sys.executable, "-c", FOLLOW_IN_SMALL_BATCHES, str(tmp_path)])
+        until(lambda before=before: posted_position(DataDir(tmp_path)) != before, "a batch is posted")
+        for _ in range(rng.randrange(20_000)):
+            pass  # the kill lands anywhere in a batch
+        poster.kill()
+        poster.wait()
+        killed_behind += posted_position(DataDir(tmp_path)) != ledger.journal.position
+    ledger.close()
+    assert killed_behind, "no kill came before the poster was done: make the batches smaller"
+    run(tmp_path, follow=False)
+    assert stored(tmp_path) == expected(written), f"seed {seed}"
+
+
+def test_sigterm_ends_the_poster_after_its_batch(tmp_path: Path) -> None:
+    """The command ends by itself with status 0, and what it had posted is whole."""
+    written = write_requests(tmp_path, 50)
+    command = [sys.executable, "-m", "entrepot", "ledger", "post", "--follow", "--data-dir", str(tmp_path)]
+    poster = subprocess.Popen(command)
+    until(lambda: posted_position(DataDir(tmp_path)) is not None, "a batch is posted")
+    poster.send_signal(signal.SIGTERM)
+    assert poster.wait(DEADLINE_S) == 0
+    assert stored(tmp_path) == expected(written)
+
+
+def test_a_locked_database_is_tried_again_and_said_so(tmp_path: Path) -> None:
+    """Another process that holds the database costs time, and no entry."""
+    first = write_requests(tmp_path, 5, seed=1)
+    run(tmp_path, follow=False)
+    second = write_requests(tmp_path, 5, seed=2)
+    other = sqlite3.connect(DataDir(tmp_path).store, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    said: list[str] = []
+
+    def give_way(message: str) -> None:
+        said.append(message)
+        other.execute("ROLLBACK")
+
+    run(tmp_path, follow=False, say=give_way)
+    other.close()
+    assert said == ["the store cannot be written (database is locked); nothing is lost, next try in 0.25 s"]
+    assert stored(tmp_path) == expected(first + second)
+
+
+def test_a_store_that_vanishes_is_made_anew_from_the_journal(tmp_path: Path) -> None:
+    """A deleted database file is noticed while the poster runs: it does not go on writing to nowhere."""
+    first = write_requests(tmp_path, 20, seed=1)
+    stop = threading.Event()
+    poster = threading.Thread(target=run, args=(tmp_path,), kwargs={"follow": True, "stop": stop})
+    poster.start()
+    try:
+        until(lambda: posted_position(DataDir(tmp_path)) is not None, "the first entries are posted")
+        for path in tmp_path.glob("ledger.sqlite*"):
+            path.unlink()
+        second = write_requests(tmp_path, 20, seed=2)
+        assert catch_up(tmp_path)
+    finally:
+        stop.set()
+        poster.join()
+    assert stored(tmp_path) == expected(first + second)
+
+
+def test_a_reader_posts_what_is_left_when_no_poster_runs(tmp_path: Path) -> None:
+    """A report covers all that was in the journal when it was asked for."""
+    written = write_requests(tmp_path, 20)
+    assert catch_up(tmp_path)
+    assert stored(tmp_path) == expected(written)
+
+
+def test_a_reader_waits_for_the_poster_that_runs(tmp_path: Path) -> None:
+    """Two processes never post at once; the reader waits until the other is where the journal was."""
+    written = write_requests(tmp_path, 200)
+    stop = threading.Event()
+    arguments = {"follow": True, "stop": stop, "batch_entries": 20}
+    poster = threading.Thread(target=run, args=(tmp_path,), kwargs=arguments)
+    poster.start()
+    try:
+        assert catch_up(tmp_path)
+        assert stored(tmp_path) == expected(written)
+    finally:
+        stop.set()
+        poster.join()
+
+
+def test_a_reader_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """A poster that hangs delays a report by a bounded time; the report then says that it is behind."""
+    write_requests(tmp_path, 5)
+    with poster_lock(DataDir(tmp_path)) as held:
+        assert held
+        assert not catch_up(tmp_path, patience_s=0.05)
+
+
+def test_a_poster_waits_until_the_other_one_has_ended(tmp_path: Path) -> None:
+    """A gateway that restarts starts its poster while the old one may still be there."""
+    written = write_requests(tmp_path, 5)
+    stop = threading.Event()
+    with poster_lock(DataDir(tmp_path)):
+        poster = threading.Thread(target=run, args=(tmp_path,), kwargs={"follow": True, "stop": stop})
+        poster.start()
+        assert posted_position(DataDir(tmp_path)) is None
+    try:
+        until(lambda: posted_position(DataDir(tmp_path)) is not None, "the second poster took over")
+    finally:
+        stop.set()
+        poster.join()
+    assert stored(tmp_path) == expected(written)
+
+
+def test_a_store_of_another_journal_is_refused(tmp_path: Path) -> None:
+    """A store that is ahead of the journal would hide new entries: it is refused with both places."""
+    write_requests(tmp_path, 20)
+    run(tmp_path, follow=False)
+    shutil.rmtree(DataDir(tmp_path).journal)
+    write_requests(tmp_path, 5, seed=9)
+    with pytest.raises(DataError, match="where no entry of the journal"):
+        run(tmp_path, follow=False)
+
+
+def test_damage_in_the_journal_stops_the_poster_with_file_and_offset(tmp_path: Path) -> None:
+    """Nothing is skipped in silence."""
+    write_requests(tmp_path, 20)
+    path = segment_path(DataDir(tmp_path).journal, 1)
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"00000001\.seg is damaged at offset"):
+        run(tmp_path, follow=False)
+
+
+def test_a_directory_without_data_is_not_filled(tmp_path: Path) -> None:
+    """A mistyped --data-dir gets a message and no files."""
+    with pytest.raises(DataError, match="not a data directory"):
+        catch_up(tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
