@@ -24,7 +24,9 @@ DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 POLL_S = 0.01
 READY = "ready "
-_PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that none is taken meanwhile
+_PORTS = range(
+    20_000, 32_000
+)  # below those that the kernel gives to clients, so that none is taken meanwhile
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _LEFT_OUT = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "columns")
 

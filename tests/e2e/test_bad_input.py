@@ -84,7 +84,7 @@ def test_a_bad_head_is_refused_before_its_body(
             error = json.load(response)["error"]
     assert response.status == status, error
     assert error["message"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) >= {"message", "type", "param", "code"}
     check_nothing_happened(here)
 
 
@@ -152,7 +152,11 @@ def test_a_budget_stops_with_402_and_goes_on_when_it_is_raised(here: Running) ->
     (team,) = (known for known in here.ask("key", "list") if known["name"] == "team")
     assert 0 < float(team["spent_usd"]) <= 0.002
     here.command("key", "budget", "team", "1")
-    until(lambda: status_of(here, key) == 200, "the raised budget is known", deadline_s=PROMISED_S)
+    until(
+        lambda: here.post(chat(max_tokens=200), key=key).status == 200,
+        "the raised budget is known",
+        deadline_s=PROMISED_S,
+    )
     unlimited = here.post(chat(), key=key)
     assert unlimited.status == 200
     assert int(unlimited.headers["x-entrepot-max-tokens"]) > 0
@@ -202,7 +206,9 @@ def test_a_config_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOST_KEY", "very-secret")
     config = tmp_path / "entrepot.toml"
     right = THREE_MISTAKES.replace("80000", "8000").replace("base_ur ", "base_url ").replace('"many"', "1000")
-    config.write_text(right.replace("\n\n[[hosts.", '\nkey = { env = "HOST_KEY" }\n\n[[hosts.'), encoding="utf-8")
+    config.write_text(
+        right.replace("\n\n[[hosts.", '\nkey = { env = "HOST_KEY" }\n\n[[hosts.'), encoding="utf-8"
+    )
     shown: Any = json_of("config", "show", "--config", str(config))
     assert "HOST_KEY" in json.dumps(shown)
     assert "very-secret" not in json.dumps(shown)

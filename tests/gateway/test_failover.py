@@ -53,7 +53,10 @@ ANY_CALL: dict[str, tuple[Sequence[Act], str]] = {
     "404, our name of the model is wrong": ((status(404),), VOID),
     "500 without a body": ((b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n",), VOID),
     "500 that breaks off": ((b"HTTP/1.1 500 X\r\ncontent-length: 9\r\n\r\noh", "close"), VOID),
-    "500 in chunks": ((b"HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n", chunk(b"x"), STREAM_END), VOID),
+    "500 in chunks": (
+        (b"HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n", chunk(b"x"), STREAM_END),
+        VOID,
+    ),
     "500 in gzip": ((b"HTTP/1.1 500 X\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx",), VOID),
     "closed without a word": (("close",), UNKNOWN),
     "reset without a word": (("abort",), UNKNOWN),
@@ -80,14 +83,22 @@ STREAMS: dict[str, tuple[Sequence[Act], str]] = {
     "role, then a regular end": ((STREAM_HEAD + ROLE + STREAM_END,), UNKNOWN),
     "comments, then close": ((STREAM_HEAD + COMMENT + COMMENT, "close"), UNKNOWN),
     "nothing at all": ((STREAM_HEAD + STREAM_END,), UNKNOWN),
-    "half an event, then close": ((STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"con'), "close"), UNKNOWN),
+    "half an event, then close": (
+        (STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"con'), "close"),
+        UNKNOWN,
+    ),
     "a broken chunk": ((STREAM_HEAD + ROLE, b"zz\r\n"), UNKNOWN),
     "gzip": (
         (SSE_HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b" % (len(GZIPPED), GZIPPED),),
         UNKNOWN,
     ),
     "plain text called brotli": (
-        (SSE_HEAD + b"content-encoding: br\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(sse(*GOOD)) + STREAM_END,),
+        (
+            SSE_HEAD
+            + b"content-encoding: br\r\ntransfer-encoding: chunked\r\n\r\n"
+            + chunk(sse(*GOOD))
+            + STREAM_END,
+        ),
         UNKNOWN,
     ),
     "JSON instead of a stream": ((plain(completion("from a")),), UNKNOWN),
@@ -101,7 +112,10 @@ PLAIN: dict[str, tuple[Sequence[Act], str]] = {
     "an empty reply": ((b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",), UNKNOWN),
     "a stream instead of JSON": ((stream(*GOOD),), UNKNOWN),
     "gzip": (
-        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b" % (len(GZIPPED), GZIPPED),),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(GZIPPED), GZIPPED),
+        ),
         UNKNOWN,
     ),
 }

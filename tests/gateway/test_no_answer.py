@@ -12,7 +12,11 @@ from tests.gateway.scene import chat, scene
 
 def status(code: int, message: str = "host's words", headers: str = "") -> bytes:
     """Return a reply with an error status and words."""
-    return plain({"error": {"message": message, "type": "host_type", "code": "host_code"}}, status=code, headers=headers)
+    return plain(
+        {"error": {"message": message, "type": "host_type", "code": "host_code"}},
+        status=code,
+        headers=headers,
+    )
 
 
 def error_in(body: dict[str, object]) -> dict[str, object]:
@@ -25,7 +29,9 @@ def error_in(body: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_when_all_hosts_fail_the_client_gets_a_502_that_helps(tmp_path: Path, *, streamed: bool) -> None:
+async def test_when_all_hosts_fail_the_client_gets_a_502_that_helps(
+    tmp_path: Path, *, streamed: bool
+) -> None:
     """How many attempts, who came last, its words, and the command that tells all."""
     async with scene(tmp_path) as s:
         s.a.script(status(500, "first words"))
@@ -65,7 +71,11 @@ async def test_when_all_hosts_are_rate_limited_the_client_may_try_again(tmp_path
 
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
-    [("retry-after: 40\r\n", "retry-after: 12\r\n", 12), ("", "retry-after: 3\r\n", 3), ("retry-after: x\r\n", "", 5)],
+    [
+        ("retry-after: 40\r\n", "retry-after: 12\r\n", 12),
+        ("", "retry-after: 3\r\n", 3),
+        ("retry-after: x\r\n", "", 5),
+    ],
 )
 async def test_the_wait_is_that_of_the_host_that_is_free_first(
     tmp_path: Path, first: str, second: str, expected: int

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.usage import Usage
-from entrepot.wire.answer import PlainAnswer, plain_answer
+from entrepot.wire.plain_answer import PlainAnswer, any_answer, ordinary_answer, plain_answer
 from tests.wire.streams import RECORDINGS
 
 
@@ -26,33 +26,30 @@ def test_the_recorded_reply_of_llama_cpp_is_read() -> None:
         model="huggingface/smollm2-135m-instruct",
         usage=Usage(uncached_tokens=7, cached_tokens=24, output_tokens=3),
         finish_reason="length",
-        has_content=True,
     )
     assert answer.cut_by_length
 
 
 @pytest.mark.parametrize(
-    ("operation", "body", "has_content", "finish_reason"),
+    ("operation", "body", "finish_reason"),
     [
-        (Operation.CHAT, reply({"message": {"content": "Hi"}, "finish_reason": "stop"}), True, "stop"),
-        (Operation.CHAT, reply({"message": {"content": None, "tool_calls": [{}]}}), True, None),
-        (Operation.CHAT, reply({"message": {"content": "", "reasoning": "Hm"}}), True, None),
-        (Operation.CHAT, reply({"message": {"content": ""}, "finish_reason": "stop"}), False, "stop"),
-        (Operation.CHAT, reply(), False, None),
-        (Operation.CHAT, reply({"finish_reason": "stop"}, {"finish_reason": "length"}), False, "length"),
-        (Operation.COMPLETION, reply({"text": "Hi", "finish_reason": "length"}), True, "length"),
-        (Operation.COMPLETION, reply({"text": ""}), False, None),
-        (Operation.EMBEDDING, b'{"data":[{"embedding":[0.1]}],"model":"m"}', True, None),
-        (Operation.EMBEDDING, b'{"data":[]}', False, None),
+        (Operation.CHAT, reply({"message": {"content": "Hi"}, "finish_reason": "stop"}), "stop"),
+        (Operation.CHAT, reply({"message": {"content": None, "tool_calls": [{}]}}), None),
+        (Operation.CHAT, reply({"message": {"content": "", "reasoning": "Hm"}}), None),
+        (Operation.CHAT, reply({"message": {"content": ""}, "finish_reason": "stop"}), "stop"),
+        (Operation.CHAT, reply(), None),
+        (Operation.CHAT, reply({"finish_reason": "stop"}, {"finish_reason": "length"}), "length"),
+        (Operation.COMPLETION, reply({"text": "Hi", "finish_reason": "length"}), "length"),
+        (Operation.COMPLETION, reply({"text": ""}), None),
+        (Operation.EMBEDDING, b'{"data":[{"embedding":[0.1]}],"model":"m"}', None),
+        (Operation.EMBEDDING, b'{"data":[]}', None),
     ],
 )
-def test_an_answer_is_told_from_an_empty_one(
-    operation: Operation, body: bytes, has_content: bool, finish_reason: str | None
-) -> None:
+def test_an_answer_tells_how_it_ended(operation: Operation, body: bytes, finish_reason: str | None) -> None:
     """Of several choices one that was cut makes the answer cut."""
     answer = plain_answer(body, operation)
     assert answer is not None
-    assert (answer.has_content, answer.finish_reason) == (has_content, finish_reason)
+    assert answer.finish_reason == finish_reason
     assert answer.cut_by_length == (finish_reason == "length")
 
 
@@ -79,3 +76,37 @@ def test_what_is_no_answer_is_none(body: bytes) -> None:
 def test_no_bytes_of_a_host_make_the_reader_fail(body: bytes, operation: Operation) -> None:
     """Whatever a host replies, it is an answer or none."""
     assert plain_answer(body, operation) is None or body
+
+
+COUNTS = st.integers(min_value=-2, max_value=50)
+DETAILS = st.none() | st.dictionaries(
+    st.sampled_from(["cached_tokens", "cache_write_tokens"]), st.none() | COUNTS
+)
+USAGES = st.fixed_dictionaries(
+    {"prompt_tokens": COUNTS, "completion_tokens": COUNTS},
+    optional={
+        "total_tokens": COUNTS,
+        "prompt_tokens_details": DETAILS,
+        "completion_tokens_details": st.none() | st.fixed_dictionaries({"reasoning_tokens": COUNTS}),
+        "cached_tokens": COUNTS,
+        "prompt_cache_hit_tokens": COUNTS,
+    },
+)
+
+
+@given(USAGES, st.booleans(), st.sampled_from(["stop", "length", "error", None]))
+def test_the_quick_reading_of_an_ordinary_reply_equals_the_thorough_one(
+    usage: dict[str, object], agrees: bool, finish_reason: str | None
+) -> None:
+    """Where it answers at all: anything out of the ordinary is left to the other."""
+    if agrees:
+        usage = {**usage, "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"]}  # type: ignore[operator]
+    body = reply({"message": {"content": "Hi"}, "finish_reason": finish_reason}, usage=usage)
+    quick = ordinary_answer(body)
+    assert quick is None or quick == any_answer(body, Operation.CHAT)
+
+
+def test_an_ordinary_reply_is_read_quickly() -> None:
+    """Else the property above would hold of nothing."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    assert ordinary_answer(reply({"message": {}, "finish_reason": "stop"}, usage=usage)) is not None

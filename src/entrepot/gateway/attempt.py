@@ -29,7 +29,8 @@ class Attempt:
     """A try of `call` at `target`.
 
     `number` counts from 1 within the request; `place` is the candidate's in the decision. `output_limit` is
-    one that we set, in tokens per choice. `fresh` wants a new connection. `sent` and the attributes after it tell how it went.
+    one that we set, in tokens per choice. `fresh` wants a new connection. `sent` and the attributes after it
+    tell how it went.
     """
 
     in_flight = 0

@@ -58,7 +58,7 @@ def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int) -> Settle:
         scan = relay.scan
         if scan.first_content_s is not None:
             ttft_s = (scan.first_content_s - relay.sent_s) * target.time_scale
-        tpot = None if usage.estimated else scan.tpot_s(usage.output_tokens)
+        tpot = None if usage.estimated else scan.tpot_s(usage.output_tokens // call.body.request.choices)
         tpot_s = nan if tpot is None else tpot * target.time_scale
         first_tokens, wire_bytes, answer_id = scan.first_tokens, scan.wire_bytes, scan.answer_id
     elif isinstance(relay, PlainRelay) and relay.answer is not None:

@@ -38,10 +38,11 @@ class Exchange:
     """A client's request, complete with its body, and the way to answer it.
 
     `path` and `query` are split at the first `?`; header names are lower-case. `feeding` is who
-    writes the reply just now and has to know that the client left, or is slower.
+    writes the reply just now and has to know that the client left, or is slower (`paused`).
     """
 
     __slots__ = (
+        "_ended",
         "_finished",
         "_http_1_0",
         "_transport",
@@ -52,6 +53,7 @@ class Exchange:
         "keep_alive",
         "method",
         "path",
+        "paused",
         "query",
         "request_id",
         "started",
@@ -78,7 +80,9 @@ class Exchange:
         self.headers = headers
         self.body = body
         self.closed = False
+        self.paused = False
         self.started = False
+        self._ended = False
         self.request_id: bytes | None = None
         self.feeding: Feeding | None = None
 
@@ -91,7 +95,7 @@ class Exchange:
 
     def reply(self, status: int, body: bytes, *, headers: bytes = b"", content_type: bytes = _JSON) -> None:
         """Send a whole reply. `headers` are lines that each end in a line break."""
-        self.started = True
+        self.started = self._ended = True
         if self.closed:
             return
         self._transport.write(
@@ -103,16 +107,18 @@ class Exchange:
                 headers,
                 len(body),
                 b"" if self.keep_alive else _CLOSE,
-                body,
+                b"" if self.method == b"HEAD" else body,
             )
         )
         self._finished()
 
     def refuse(self, refusal: Refusal, *, headers: bytes = b"") -> None:
-        """Send a refusal; in a stream that has started, as its last event."""
+        """Send a refusal; in a stream that has started as its last event, which half an event may precede."""
+        if self._ended:
+            return
         text_id = None if self.request_id is None else request_id_text(self.request_id)
         if self.started:
-            self.write(sse_error_event(refusal))
+            self.write(b"\n\n" + sse_error_event(refusal))
             self.end()
             return
         if text_id is not None:
@@ -126,11 +132,9 @@ class Exchange:
         self.started = True
         if self.closed:
             return
-        if self._http_1_0:
-            self.keep_alive = False
-            framing = _CLOSE
-        else:
-            framing = b"transfer-encoding: chunked\r\n" + (b"" if self.keep_alive else _CLOSE)
+        framing = b"" if self._http_1_0 else b"transfer-encoding: chunked\r\n"
+        if not self.keep_alive:
+            framing += _CLOSE
         self._transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b\r\n" % (_EVENT_STREAM, headers, framing))
 
     def write(self, data: bytes) -> None:
@@ -155,6 +159,7 @@ class Exchange:
 
     def end(self) -> None:
         """End a streamed reply."""
+        self._ended = True
         if self.closed:
             return
         if not self._http_1_0:

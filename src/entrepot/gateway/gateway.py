@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
+from collections.abc import Coroutine
 from random import Random
 from time import monotonic, time_ns
 

@@ -7,7 +7,7 @@ what a host or a client needs.
 from collections.abc import Sequence
 
 TO_HOST = frozenset({b"traceparent", b"tracestate", b"openai-beta"})
-TO_CLIENT = frozenset({b"openai-processing-ms", b"openai-version", b"x-entrepot-simulated"})
+TO_CLIENT = frozenset({b"openai-processing-ms", b"openai-version"})
 
 REQUEST_ID = b"x-request-id"
 ENDPOINT = b"x-entrepot-endpoint"
@@ -16,6 +16,7 @@ EXPECTED_COST = b"x-entrepot-expected-cost-usd"
 COST = b"x-entrepot-cost-usd"
 REASON = b"x-entrepot-reason"
 OUTPUT_LIMIT = b"x-entrepot-max-tokens"
+SIMULATED = b"x-entrepot-simulated"
 
 MOST_VALUE_CHARACTERS = 400  # of a header value that we write: some clients refuse lines above a few KiB
 
@@ -41,8 +42,13 @@ REASON_PHRASES = {
 
 
 def passed(headers: Sequence[tuple[bytes, bytes]], allowed: frozenset[bytes]) -> bytes:
-    """Return the header lines of `headers` whose lower-case names are allowed, ready to send."""
-    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers if name in allowed])
+    """Return the header lines of `headers` whose lower-case names are allowed, ready to send.
+
+    A value that is not ASCII does not pass: HTTP permits it, and many clients cannot read it.
+    """
+    return b"".join(
+        [b"%b: %b\r\n" % (name, value) for name, value in headers if name in allowed and value.isascii()]
+    )
 
 
 def ascii_value(text: str) -> bytes:

@@ -20,7 +20,9 @@ from entrepot.gateway.exchange import Exchange
 
 Serve = Callable[[Exchange], None]
 
-MOST_PIPELINED = 16
+MOST_PIPELINED = 16  # requests that wait behind the one that is being answered
+MOST_PIPELINED_BYTES = 1024 * 1024  # of one of them
+LINGER_S = 5.0  # in which a client that was refused may read why, and stop sending
 _HEADER_PUNCTUATION_BYTES = 4  # colon, space, line break
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
@@ -49,6 +51,11 @@ class Listener:
         for connection in tuple(self.connections):
             connection.close_if_idle()
 
+    def close(self) -> None:
+        """Close all connections at once."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
 
 class ClientConnection(asyncio.Protocol):
     """One connection: parses requests, queues what is pipelined, and hands over one at a time."""
@@ -62,6 +69,8 @@ class ClientConnection(asyncio.Protocol):
         self._current: Exchange | None = None
         self._in_message = False
         self._rejected = False
+        self._rejection: Refusal | None = None
+        self._paused = False
         self._since_s: float | None = None
         self._reset()
 
@@ -87,6 +96,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange under way that its client is gone."""
         self._listener.connections.discard(self)
+        self._client_left()
+
+    def _client_left(self) -> None:
         self._waiting.clear()
         current = self._current
         if current is not None:
@@ -98,37 +110,49 @@ class ClientConnection(asyncio.Protocol):
         """Parse what arrived; on a violation answer once and close."""
         if self._rejected:
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        pieces, known = self._pieces, len(self._pieces)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._reject(400, "upgrade", "an HTTP upgrade is not supported here; send plain HTTP/1.1")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
-            if not self._rejected:
-                self._reject(400, "malformed_http", "the request is not well-formed HTTP/1.1")
-        if self._in_head and self._head_bytes > self._settings.max_header_bytes and not self._rejected:
+            self._reject(_refusal(400, "malformed_http", "the request is not well-formed HTTP/1.1"))
+        if self._pieces is not pieces or len(pieces) > known:
+            return
+        self._head_bytes += len(data)  # a read without a byte of a body: of a head, of trailers
+        if self._head_bytes > self._settings.max_header_bytes and self._in_message:
             self._reject_headers()
 
     def eof_received(self) -> bool:
-        """Close when the client closes its side: nobody reads the answer."""
+        """Close when the client closes its side: nobody reads the answer, not even what waits to be sent."""
+        self._client_left()
         return False
 
     def pause_writing(self) -> None:
         """Pass on that the client is slower than the host."""
-        if self._current is not None and self._current.feeding is not None:
-            self._current.feeding.pause()
+        self._paused = True
+        self._since_s = None
+        if self._current is not None:
+            self._current.paused = True
+            if self._current.feeding is not None:
+                self._current.feeding.pause()
 
     def resume_writing(self) -> None:
         """Pass on that the client takes bytes again."""
-        if self._current is not None and self._current.feeding is not None:
-            self._current.feeding.resume()
+        self._paused = False
+        self._since_s = None
+        if self._current is not None:
+            self._current.paused = False
+            if self._current.feeding is not None:
+                self._current.feeding.resume()
 
     # -- parser callbacks
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Start a request; the time for it counts from now."""
         self._in_message = True
+        self._since_s = None
         self._reset()
 
     def on_url(self, url: bytes) -> None:
@@ -136,33 +160,41 @@ class ClientConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header; too many bytes of them end the connection."""
-        self._headers.append((name.lower(), value))
+        """Collect a header, and drop trailers: they would be headers that nobody checked."""
+        if self._in_head:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the announced length before a byte of the body is kept."""
         self._in_head = False
+        if self._parser.should_upgrade():
+            return
         head_bytes = len(self._target)
+        awaits_leave = False
         for name, value in self._headers:
             head_bytes += len(name) + len(value) + _HEADER_PUNCTUATION_BYTES
             if name == b"content-length":
                 if int(value) > self._settings.max_body_bytes:
                     self._reject_body()
-            elif name == b"expect" and value.lower() == b"100-continue" and not self._rejected:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            elif name == b"expect" and value.lower() == b"100-continue":
+                awaits_leave = True
         if head_bytes > self._settings.max_header_bytes:
             self._reject_headers()
+        if awaits_leave and not self._rejected and self._current is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body within the limit."""
         self._body_bytes += len(body)
         if self._body_bytes <= self._settings.max_body_bytes:
             self._pieces.append(body)
-        elif not self._rejected:
+        else:
             self._reject_body()
 
     def on_message_complete(self) -> None:
         """Hand the request over, or queue it behind the one under way."""
+        if self._parser.should_upgrade():
+            return
         self._in_message = False
         self._in_head = True
         self._head_bytes = 0
@@ -170,27 +202,45 @@ class ClientConnection(asyncio.Protocol):
         if self._rejected:
             return
         pieces = self._pieces
+        http_1_0 = self._parser.get_http_version() == "1.0"
         exchange = Exchange(
             self._transport,
             method=self._parser.get_method(),
             target=self._target,
             headers=self._headers,
             body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
-            keep_alive=self._parser.should_keep_alive() and not self._listener.draining,
-            http_1_0=self._parser.get_http_version() == "1.0",
+            keep_alive=self._parser.should_keep_alive() and not (http_1_0 or self._listener.draining),
+            http_1_0=http_1_0,
             finished=self._finished,
         )
         if self._current is None:
             self._begin(exchange)
-        elif len(self._waiting) < MOST_PIPELINED:
-            self._waiting.append(exchange)
         else:
-            self._transport.abort()
+            self._waiting.append(exchange)
+            if len(self._waiting) >= MOST_PIPELINED or self._body_bytes > MOST_PIPELINED_BYTES:
+                self._transport.pause_reading()  # which also means not to see the client leave
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on as if no upgrade had been offered: HTTP clients of Java offer h2c with every request.
+
+        llhttp takes what follows for another protocol, so the request is put before a new parser without
+        the offer. CONNECT is always one.
+        """
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._reject(_refusal(405, "method_not_allowed", "this is no proxy; send plain HTTP/1.1"))
+            return
+        version = self._parser.get_http_version().encode()
+        head = b"%b %b HTTP/%b\r\n" % (method, self._target, version)
+        head += b"".join(b"%b: %b\r\n" % line for line in self._headers if line[0] != b"upgrade")
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b\r\n%b" % (head, rest))
 
     # -- sequence
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
+        exchange.paused = self._paused
         if exchange.header(b"content-encoding") is not None:
             refusal = self._decompress(exchange)
             if refusal is not None:
@@ -204,7 +254,11 @@ class ClientConnection(asyncio.Protocol):
         if ended is None or not ended.keep_alive or self._listener.draining:
             self._transport.close()
         elif self._waiting:
-            self._begin(self._waiting.popleft())
+            following = self._waiting.popleft()
+            self._transport.resume_reading()
+            self._begin(following)
+        elif self._rejection is not None:
+            self._say_rejection(self._rejection)
 
     def _decompress(self, exchange: Exchange) -> Refusal | None:
         encoding = (exchange.header(b"content-encoding") or b"").strip().lower()
@@ -225,8 +279,9 @@ class ClientConnection(asyncio.Protocol):
             return _refusal(400, "bad_encoding", f"the body is not valid {encoding.decode()}: {error}")
         if len(body) > limit:
             return _body_too_large(limit)
-        if not inflate.eof:
-            return _refusal(400, "bad_encoding", f"the {encoding.decode()} body is cut short")
+        if not inflate.eof or inflate.unused_data:
+            wrong = "goes on behind its end" if inflate.eof else "is cut short"
+            return _refusal(400, "bad_encoding", f"the {encoding.decode()} body {wrong}")
         exchange.body = body
         return None
 
@@ -234,19 +289,23 @@ class ClientConnection(asyncio.Protocol):
 
     def _reject_headers(self) -> None:
         limit = self._settings.max_header_bytes
-        self._reject(431, "headers_too_large", f"the headers are larger than {limit:,} bytes; send fewer")
+        message = f"the headers are larger than {limit:,} bytes; send fewer"
+        self._reject(_refusal(431, "headers_too_large", message))
 
     def _reject_body(self) -> None:
-        refusal = _body_too_large(self._settings.max_body_bytes)
-        self._reject(refusal.http_status, refusal.code, refusal.message)
+        self._reject(_body_too_large(self._settings.max_body_bytes))
 
-    def _reject(self, status: int, code: str, message: str) -> None:
+    def _reject(self, refusal: Refusal) -> None:
+        """Read no more requests from this client, and say why, behind the replies that are under way."""
         if self._rejected:
             return
         self._rejected = True
-        if self._current is not None:
-            self._transport.abort()
-            return
+        if self._current is None:
+            self._say_rejection(refusal)
+        else:
+            self._rejection = refusal
+
+    def _say_rejection(self, refusal: Refusal) -> None:
         exchange = Exchange(
             self._transport,
             method=b"",
@@ -255,25 +314,42 @@ class ClientConnection(asyncio.Protocol):
             body=b"",
             keep_alive=False,
             http_1_0=False,
-            finished=self._transport.close,
+            finished=self._linger,
         )
-        exchange.refuse(_refusal(status, code, message))
+        exchange.refuse(refusal)
+
+    def _linger(self) -> None:
+        """Let the client read: to close now, with bytes of its request unread, would reset its connection."""
+        self._since_s = None
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
 
     # -- time
 
     def sweep(self, now_s: float) -> None:
-        """Close when nothing came for the time that is allowed: mid-request, or between requests."""
-        if self._current is not None:
+        """Close when nothing came, or nothing was taken, for the time that is allowed."""
+        if self._current is not None and not self._paused:
             return
         if self._since_s is None:
             self._since_s = now_s
             return
         waited_s = now_s - self._since_s
-        if self._in_message or self._head_bytes:
+        if self._paused or self._transport.is_closing():
+            if waited_s > self._settings.keep_alive_s:
+                self._transport.abort()
+        elif self._rejected:
+            if waited_s > LINGER_S:
+                self._transport.abort()
+        elif self._in_message:
             if waited_s > self._settings.request_timeout_s:
-                self._reject(408, "request_timeout", f"no complete request within {waited_s:.0f} s")
+                self._reject(_refusal(408, "request_timeout", f"no complete request within {waited_s:.0f} s"))
         elif waited_s > self._settings.keep_alive_s:
+            self._since_s = None
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
 
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""

@@ -122,9 +122,10 @@ class Relay:
         self.give_up(reason)
 
     def stop(self) -> None:
-        """The gateway stops: nobody else is to blame."""
-        self.stopped = True
-        self.give_up("the gateway is stopping")
+        """The gateway stops: nobody else is to blame for an attempt that is not over."""
+        if not self.ended.done():
+            self.stopped = True
+            self.give_up("the gateway is stopping")
 
     def give_up(self, reason: str) -> None:
         """End the attempt from our side."""
@@ -227,7 +228,7 @@ class StreamRelay(Relay):
             self.exchange.write(rest)
 
     def lost(self, reason: str, *, unheard: bool) -> None:
-        """The connection broke: what came so far is all that there is, and may be all that there was to come."""
+        """The connection broke: what came so far is all there is, which may be the whole answer."""
         self.scan.finish(self.seen_s)
         if self.status == 200 and self.scan.done and self.scan.error is None and self._choices == 1:
             self.complete()
@@ -272,8 +273,10 @@ class FoldRelay(StreamRelay):
         self.scan.feed(data, self.seen_s)
         if self.scan.error is not None:
             self._fail_by_error()
-        else:
-            self._fold.feed(data)
+            return
+        self._fold.feed(data)
+        if self._fold.failure is not None:
+            self.give_up(self._fold.failure)
 
     def finish(self) -> None:
         """Fold the stream into the reply."""

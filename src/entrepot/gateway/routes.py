@@ -24,28 +24,31 @@ if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway
 
 CALLS = {f"/v1/{operation.value}".encode(): operation for operation in Operation}
+READ_METHODS = frozenset({b"GET", b"HEAD"})
 Json = dict[str, object]
 
 
-def answer_read(gateway: Gateway, exchange: Exchange) -> None:
+async def answer_read(gateway: Gateway, exchange: Exchange) -> None:
     """Answer anything that is not a call."""
     path = unquote(exchange.path.decode("latin-1"))
-    if path == "/health":
+    is_read = exchange.method in READ_METHODS
+    if path == "/health" and is_read:
         exchange.reply(200, b'{"status":"ok"}')
         return
     if not path.startswith("/v1/"):
-        exchange.refuse(_not_found(path))
+        known = path == "/health"
+        exchange.refuse(_wrong_method(exchange.method, path) if known else _not_found(path))
         return
     key = gateway.key_of(exchange)
     if isinstance(key, Refusal):
         gateway.counters.refused(key)
         exchange.refuse(key)
         return
-    if exchange.method != b"GET":
+    if not is_read:
         exchange.refuse(_wrong_method(exchange.method, path))
         return
     if path == "/v1/generation":
-        gateway.spawn(exchange, _answer_generation(gateway, exchange, key))
+        await _answer_generation(gateway, exchange, key)
         return
     found = _models(gateway, path)
     if isinstance(found, Refusal):

@@ -43,6 +43,8 @@ class Target:
             headers.MODEL,
             headers.ascii_value(self.endpoint.model),
         )
+        if self.endpoint.simulated:
+            self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
 
     def bound_nusd(self, request: Request, limit: int | None) -> int:

@@ -121,7 +121,7 @@ class HostConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._whole:
                 self._fail(f"reply is not well-formed HTTP/1.1 ({error})")
                 return

@@ -115,10 +115,12 @@ def corrections(lines: Iterable[HostLogLine], attempts: Mapping[AttemptId, Attem
         if attempt_id is None or attempt is None or problem:
             problems.append(f"{line.request_id or 'a request without an id'} at {line.host}: {problem}")
             continue
-        if seen.setdefault(attempt_id, line) is not line:
+        if attempt_id in seen:
             if seen[attempt_id] != line:
                 problems.append(f"{line.request_id} at {line.host}: the log has it twice, with other numbers")
-        elif attempt.closing is None:
+            continue
+        seen[attempt_id] = line
+        if attempt.closing is None:
             still_open += 1
         elif (correction := _correction(line, attempt)) is None:
             agreed += 1

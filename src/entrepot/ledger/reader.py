@@ -7,6 +7,7 @@ gateway's problem. Damage is never skipped: it ends the reading with the file an
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,7 @@ from entrepot.ledger.segment import (
 )
 
 _CHUNK_BYTES = 1 << 18  # a read costs nothing per entry, and little when nothing is new
+_BLOCK_BYTES = 1 << 14  # no entry holds as many zeros, so behind a block of zeros nothing is written
 
 
 class JournalReader:
@@ -145,7 +147,14 @@ class JournalReader:
             hit = data.find(request_id, hit + 1)
 
     def _bytes(self, number: int) -> bytes:
-        return segment_path(self._directory, number).read_bytes()
+        """Return a segment without the blocks that were preallocated and not written yet.
+
+        An id of zeros would be found in each of their millions of bytes.
+        """
+        with segment_path(self._directory, number).open("rb") as file:
+            blocks = range(-(-os.fstat(file.fileno()).st_size // _BLOCK_BYTES))
+            written = bisect_left(blocks, True, key=lambda block: _is_zeros(file.fileno(), block))
+            return file.read(written * _BLOCK_BYTES)
 
     def _segment_entries(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, Entry]]:
         number, offset = start
@@ -219,6 +228,10 @@ class JournalReader:
         if header.number != number:
             raise damage(path, 0, f"its header says that it is segment {header.number}")
         return self._fd
+
+
+def _is_zeros(fd: int, block: int) -> bool:
+    return not os.pread(fd, _BLOCK_BYTES, block * _BLOCK_BYTES).rstrip(b"\0")
 
 
 def _entry_at(data: bytes, offset: int) -> Entry | None:

@@ -8,8 +8,6 @@ each chunk as it comes would cost more than all the rest of the relay.
 from collections.abc import Callable
 from math import ceil
 
-from msgspec import Struct
-
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.usage import Usage
 from entrepot.wire.error_body import HostError, host_error
@@ -25,16 +23,12 @@ from entrepot.wire.sse import (
 )
 from entrepot.wire.stream_event import (
     CUT_REASONS,
-    content_bytes,
     error_of,
-    finish_reason,
     read_chunk,
     read_event,
-    short_text,
-    usage_of,
 )
 
-REMEMBERED_BYTES = 1024
+REMEMBERED_BYTES = 1024  # at least: what a stream ends with; more costs every stream cache lines
 REMEMBERED_FEEDS = 4  # at least
 MOST_HELD_BYTES = 1024 * 1024  # before the first content; what says nothing for longer is let through
 MOST_USAGE_CHUNK_BYTES = 16 * 1024  # an incomplete event that is larger is no usage chunk
@@ -307,46 +301,6 @@ class AnswerScan:
             self.finish_reason = self.finish_reason or event.finish_reason
             self.cut_by_length |= event.finish_reason in CUT_REASONS
         return event.has_content
-
-
-class PlainAnswer(Struct, frozen=True):
-    """What a whole JSON reply says of itself; `finish_reason` is that of a cut choice, if any was cut."""
-
-    id: str | None
-    model: str | None
-    usage: Usage | None
-    finish_reason: str | None
-    has_content: bool
-
-    @property
-    def cut_by_length(self) -> bool:
-        """Return whether a choice ended at the limit of output tokens."""
-        return self.finish_reason in CUT_REASONS
-
-
-def plain_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
-    """Return what a whole reply says, or None when it is no answer: not JSON, an error, or without choices.
-
-    The words of an error are those of `host_error(body)`.
-    """
-    chunk = read_chunk(body)
-    if chunk is None or error_of(chunk) is not None:
-        return None
-    if operation is Operation.EMBEDDING:
-        if not isinstance(chunk.data, list):
-            return None
-        has_content = len(chunk.data) > 0
-    elif chunk.choices is None:
-        return None
-    else:
-        has_content = any(content_bytes(choice) is not None for choice in chunk.choices)
-    return PlainAnswer(
-        id=short_text(chunk.id),
-        model=short_text(chunk.model),
-        usage=usage_of(chunk),
-        finish_reason=finish_reason(chunk),
-        has_content=has_content,
-    )
 
 
 def _without_usage_chunks(events: bytes) -> bytes:

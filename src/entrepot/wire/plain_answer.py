@@ -40,8 +40,8 @@ def plain_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
 
     The words of an error are those of `host_error(body)`.
     """
-    ordinary = None if operation is Operation.EMBEDDING else _ordinary_answer(body)
-    return _any_answer(body, operation) if ordinary is None else ordinary
+    ordinary = None if operation is Operation.EMBEDDING else ordinary_answer(body)
+    return any_answer(body, operation) if ordinary is None else ordinary
 
 
 class _PromptDetails(Struct, gc=False):
@@ -82,7 +82,7 @@ class _OrdinaryReply(Struct, gc=False):
 _decode_ordinary = Decoder(_OrdinaryReply).decode
 
 
-def _ordinary_answer(body: bytes) -> PlainAnswer | None:
+def ordinary_answer(body: bytes) -> PlainAnswer | None:
     """Return what an ordinary reply says, or None when anything about it asks for a closer look."""
     try:
         reply = _decode_ordinary(body)
@@ -119,7 +119,8 @@ def _ordinary_usage(block: _OrdinaryUsage) -> Usage | None:
     return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
 
 
-def _any_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
+def any_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
+    """Return what a reply of any shape says, or None when it is no answer."""
     chunk = read_chunk(body)
     if chunk is None or error_of(chunk) is not None:
         return None
