@@ -24,9 +24,7 @@ DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 POLL_S = 0.01
 READY = "ready "
-_PORTS = range(
-    20_000, 32_000
-)  # below those that the kernel gives to clients, so that none is taken meanwhile
+_PORTS = range(20_000, 32_000)  # below those of clients, so that none is taken meanwhile
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _LEFT_OUT = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "columns")
 
@@ -58,7 +56,7 @@ def is_open(port: int) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the commands: this one without proxies, our own settings, a window's width."""
+    """Return the environment of the commands: this one, but for proxies, our own settings, a width."""
     return {
         name: value
         for name, value in os.environ.items()

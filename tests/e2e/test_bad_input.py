@@ -47,7 +47,7 @@ REFUSED_BODIES = {
 
 @pytest.mark.parametrize("row", REFUSED_BODIES)
 def test_a_bad_body_is_refused_in_words_that_help(here: Running, row: str) -> None:
-    """The error has OpenAI's shape, names the thing at fault, and nothing is reserved or logged as a fault."""
+    """The error has OpenAI's shape and names the thing at fault; the gateway saw no fault of its own."""
     body, status, named = REFUSED_BODIES[row]
     answer = here.post(body)
     assert answer.status == status
@@ -73,7 +73,7 @@ def test_a_bad_body_is_refused_in_words_that_help(here: Running, row: str) -> No
 def test_a_bad_head_is_refused_before_its_body(
     here: Running, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    """Method, path, sizes, encoding and key are judged by the head; whoever waits with the body is answered."""
+    """Method, path, sizes, encoding and key are judged by the head; nobody has to send a body first."""
     connection = http.client.HTTPConnection("127.0.0.1", here.port, timeout=DEADLINE_S)
     with closing(connection):
         connection.putrequest(method, path, skip_accept_encoding=True)
@@ -184,6 +184,17 @@ base_ur = "https://api.example.com/v1"
 [[hosts.endpoints]]
 model = "deepseek/deepseek-r1"
 context_tokens = "many"
+"""
+
+NO_MISTAKE = """\
+[[hosts]]
+name = "one"
+base_url = "https://api.example.com/v1"
+key = { env = "HOST_KEY" }
+
+[[hosts.endpoints]]
+model = "deepseek/deepseek-r1"
+context_tokens = 1000
 """
 
 

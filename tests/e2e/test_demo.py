@@ -130,7 +130,7 @@ def test_requests_endpoints_report_and_audit_work_beside_a_running_gateway(here:
     answer = here.post(chat(max_tokens=8))
     listed = here.ask("requests", "--limit", "1")
     assert [request["id"] for request in listed] == [answer.headers["x-request-id"]]
-    assert answer.headers["x-request-id"][:20] in here.command("requests")
+    assert answer.headers["x-request-id"][4:20] in here.command("requests")
     hosts = {endpoint["host"] for endpoint in here.ask("endpoints")}
     assert hosts == {*SIX_HOSTS, "local", "simulated"}
     assert all(host in here.command("endpoints", R1) for host in SIX_HOSTS)

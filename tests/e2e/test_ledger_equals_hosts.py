@@ -1,4 +1,4 @@
-"""The ledger against the hosts' own log: after a hundred mixed requests both say the same, to the nano-dollar."""
+"""The ledger against the hosts' own log: after a hundred mixed requests they agree to the nano-dollar."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from entrepot.catalog.settings import EndpointSettings, ServerSettings
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
@@ -20,6 +21,7 @@ from entrepot.testing.scripted_host import ScriptedHost
 
 DEADLINE_S = 10.0
 _NAMES = "abc"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -78,6 +80,34 @@ async def scene(
             gateway_here(endpoints, data_dir, server=server, budget_nusd=budget_nusd)
         )
         yield Scene(here, tuple(running))
+
+
+@contextlib.asynccontextmanager
+async def host_that(serve: Serve, **options: Any) -> AsyncIterator[str]:  # noqa: ANN401 - as asyncio's own
+    """Run a host whose connections are served by `serve`, for what no script can say; yield its base URL.
+
+    `options` are those of `asyncio.start_server`.
+    """
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving[task] = writer
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0, **options)
+    scheme = "https" if options.get("ssl") else "http"
+    try:
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+        for task, writer in serving.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def chat(text: str = "Hello", **fields: object) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A plain call to a host that does not cancel plain calls is driven with a stream, and folded into a reply."""
+"""A plain call to a host that does not cancel plain calls is driven with a stream, and folded again."""
 
 from __future__ import annotations
 

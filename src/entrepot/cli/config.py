@@ -10,7 +10,9 @@ import typer
 
 from entrepot.catalog.load import load_settings
 from entrepot.catalog.show import settings_text
-from entrepot.cli.options import AsJson
+from entrepot.cli.options import AsJson, DataDir
+from entrepot.ledger.data_dir import DataDir as DataDirectory
+from entrepot.ledger.data_dir import check_format
 
 app = typer.Typer(help="Check a configuration, or show what it amounts to.", no_args_is_help=True)
 
@@ -18,13 +20,19 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration fi
 
 
 @app.command()
-def check(config: ConfigFile = Path("entrepot.toml")) -> None:
-    """Report every mistake of a configuration with file, key and line; exit 2 if there is one."""
+def check(data_dir: DataDir, config: ConfigFile = Path("entrepot.toml")) -> None:
+    """Report every mistake of a configuration with file, key and line; exit 2 if there is one.
+
+    A data directory that is there already has to be of a format that this entrepot knows.
+    """
     settings = load_settings(config, os.environ)
+    if DataDirectory(data_dir).format_file.exists():
+        check_format(data_dir)
     typer.echo(f"{config}: {len(settings.hosts)} hosts, {len(settings.endpoints)} endpoints, no mistakes")
 
 
 @app.command()
-def show(config: ConfigFile = Path("entrepot.toml"), as_json: AsJson = False) -> None:
+def show(data_dir: DataDir, config: ConfigFile = Path("entrepot.toml"), as_json: AsJson = False) -> None:
     """Print the whole configuration with its defaults; secrets by their origin only."""
+    typer.echo(f"data directory: {data_dir}", err=True)
     typer.echo(settings_text(load_settings(config, os.environ), as_json=as_json))

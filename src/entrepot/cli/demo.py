@@ -18,6 +18,7 @@ import typer
 
 from entrepot.catalog.settings import Secret, ServerSettings, Settings
 from entrepot.cli.gateway_process import run_gateway
+from entrepot.cli.host_simulate import LOG_NAME
 from entrepot.cli.options import DataDir, LogLevel, LogLevelOption
 from entrepot.cli.processes import Child
 from entrepot.cli.run import run
@@ -112,7 +113,7 @@ async def _start_hosts(wanted: _Wanted, data_dir: Path, stack: contextlib.AsyncE
 
 def _simulate_arguments(wanted: _Wanted, data_dir: Path) -> list[str]:
     arguments = ["host", "simulate", "--scenario", wanted.scenario, "--port", "0", "--die-with-parent"]
-    arguments += ["--speedup", str(wanted.speedup), "--log", str(data_dir / "simulated-hosts.jsonl")]
+    arguments += ["--speedup", str(wanted.speedup), "--log", str(data_dir / LOG_NAME)]
     if wanted.hosts:
         arguments += ["--hosts", ",".join(wanted.hosts)]
     return arguments

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import DieWithParent
+from entrepot.cli.options import DieWithParent, OwnDataDir
 from entrepot.hosts.local import (
     CONTEXT_TOKENS,
     LOCAL_API_KEY_VARIABLE,
@@ -20,9 +20,13 @@ from entrepot.hosts.local import (
     serve_local,
 )
 from entrepot.hosts.parent import die_with_parent as ask_to_die_with_parent
+from entrepot.ledger.data_dir import make_data_dir, write_atomically
+
+KEY_FILE = "local-api-key"
 
 
 def local(
+    *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 0,
     weights: Annotated[
         Path | None, typer.Option(help="A GGUF file; without it SmolLM2-135M-Instruct.")
@@ -40,11 +44,13 @@ def local(
     ] = OUTPUT_TOKENS,
     threads: Annotated[int | None, typer.Option(min=1, help="Without it one per core.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log on stderr.")] = False,
+    data_dir: OwnDataDir = None,
     die_with_parent: DieWithParent = False,
 ) -> None:
     """Serve a small real model on llama.cpp; it answers badly and truly.
 
-    Its API key is read from ENTREPOT_LOCAL_API_KEY; without one, a key is drawn and shown on stderr.
+    Its API key is that of ENTREPOT_LOCAL_API_KEY; else the one in local-api-key of the data directory, made if
+    need be; else one is drawn and shown on stderr.
     """
     if die_with_parent:
         ask_to_die_with_parent()
@@ -60,15 +66,21 @@ def local(
         verbose=verbose,
     )
     try:
-        serve_local(host, _api_key(), lambda address: print(f"ready {address}", flush=True))
+        serve_local(host, _api_key(data_dir), lambda address: print(f"ready {address}", flush=True))
     except OSError as error:
         typer.echo(f"entrepot: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _api_key() -> str:
+def _api_key(data_dir: Path | None) -> str:
     key = os.environ.pop(LOCAL_API_KEY_VARIABLE, "")
-    if not key:
-        key = secrets.token_urlsafe(32)
-        typer.echo(f"{LOCAL_API_KEY_VARIABLE} is not set; the API key of this run is {key}", err=True)
-    return key
+    if key:
+        return key
+    drawn = secrets.token_urlsafe(32)
+    if data_dir is None:
+        typer.echo(f"{LOCAL_API_KEY_VARIABLE} is not set; the API key of this run is {drawn}", err=True)
+        return drawn
+    kept = make_data_dir(data_dir).path / KEY_FILE
+    if not kept.exists():
+        write_atomically(kept, drawn.encode())
+    return kept.read_text().strip()

@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 
 from entrepot.catalog.show import hosts_toml
-from entrepot.cli.options import DieWithParent
+from entrepot.cli.options import DieWithParent, OwnDataDir
 from entrepot.cli.run import run
 from entrepot.hosts.parent import die_with_parent
 from entrepot.hosts.scenario import Scenario, load_scenario, scenario_settings
 from entrepot.hosts.simulated import serving
 
 DEFAULT_PORT = 8100
+LOG_NAME = "simulated-hosts.jsonl"  # in the data directory
 
 
 def simulate(
@@ -29,9 +30,11 @@ def simulate(
     hosts: Annotated[str, typer.Option(help="Only these hosts, with commas between.")] = "",
     speedup: Annotated[float, typer.Option(min=0.001, help="Run this many times faster.")] = 1.0,
     log: Annotated[
-        Path | None, typer.Option(help="Append what each request was billed, as JSON lines.")
+        Path | None,
+        typer.Option(help="Append what each request was billed, as JSON lines."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of lengths, times and failures.")] = 0,
+    data_dir: OwnDataDir = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the blocks for entrepot.toml and end.")
     ] = False,
@@ -48,6 +51,8 @@ def simulate(
         )
         typer.echo(hosts_toml(models, host_settings, endpoints), nl=False)
         return
+    if log is None and data_dir is not None:
+        log = data_dir / LOG_NAME
     sys.exit(run(_serve(loaded, picked, port, speedup, seed, log)))
 
 

@@ -37,6 +37,9 @@ DataDir = Annotated[
         "--data-dir", help="Where keys, journal and store live.", default_factory=_default, show_default=False
     ),
 ]
+OwnDataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Keep what it keeps in this folder; without it, nothing.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LogLevelOption = Annotated[LogLevel, typer.Option(help="The least level of event that stderr shows.")]
 DieWithParent = Annotated[bool, typer.Option("--die-with-parent", hidden=True)]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CALLS = {f"/v1/{operation.value}".encode(): operation for operation in Operation}
 READ_METHODS = frozenset({b"GET", b"HEAD"})
+READ_PATHS = ("/v1/models", "/v1/generation")
 Json = dict[str, object]
 
 
@@ -45,7 +46,8 @@ async def answer_read(gateway: Gateway, exchange: Exchange) -> None:
         exchange.refuse(key)
         return
     if not is_read:
-        exchange.refuse(_wrong_method(exchange.method, path))
+        known = path.startswith(READ_PATHS)
+        exchange.refuse(_wrong_method(exchange.method, path) if known else _not_found(path))
         return
     if path == "/v1/generation":
         await _answer_generation(gateway, exchange, key)

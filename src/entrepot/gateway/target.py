@@ -12,9 +12,10 @@ from entrepot.gateway import headers
 from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.ledger import EndpointRef
+from entrepot.routing.forecast import TEMPLATE_TOKENS
+from entrepot.wire.body import LIMIT_FIELDS
 
 USER_AGENT = "entrepot"
-TEMPLATE_ALLOWANCE_TOKENS = 64  # what a chat template may add to the bytes of the request
 FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
 
 
@@ -36,6 +37,7 @@ class Target:
         self.ref = ref
         self.time_scale = time_scale if settings.endpoint.simulated else 1.0
         self.prices = settings.endpoint.prices or FREE
+        self._takes_limits = not settings.drop_parameters.issuperset(LIMIT_FIELDS)
         self._most_output_tokens = settings.endpoint.max_output_tokens or settings.endpoint.context_tokens
         self.reply_headers = b"%b: %b\r\n%b: %b\r\n" % (
             headers.ENDPOINT,
@@ -52,9 +54,9 @@ class Target:
         if request.operation is Operation.EMBEDDING:
             output_tokens = 0
         else:
-            per_choice = limit or request.max_output_tokens or self._most_output_tokens
-            output_tokens = per_choice * request.choices
-        return self.prices.bound_nusd(request.prompt_bytes + TEMPLATE_ALLOWANCE_TOKENS, output_tokens)
+            sent = limit or request.max_output_tokens if self._takes_limits else None
+            output_tokens = (sent or self._most_output_tokens) * request.choices
+        return self.prices.bound_nusd(request.prompt_bytes + TEMPLATE_TOKENS, output_tokens)
 
     def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
         """Return the head of a request to the host, up to and with its blank line."""

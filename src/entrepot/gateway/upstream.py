@@ -291,9 +291,8 @@ class HostPool:
         loop = asyncio.get_running_loop()
         name = self._url.hostname or ""
         if self.host.proxy is not None and self._tls is not None:
-            return await open_tunnel(
-                self.host.proxy, f"{name}:{self._port}", self._tls, name, lambda: HostConnection(self)
-            )
+            target = f"[{name}]:{self._port}" if ":" in name else f"{name}:{self._port}"
+            return await open_tunnel(self.host.proxy, target, self._tls, name, lambda: HostConnection(self))
         address = (name, self._port)
         if self.host.proxy is not None:
             proxy = urlsplit(self.host.proxy)
