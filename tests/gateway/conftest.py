@@ -8,6 +8,8 @@ import inspect
 import pytest
 import uvloop
 
+from tests.gateway.certificates import Certificates
+
 DEADLINE_S = 30.0  # of one test; none needs a tenth of it
 
 
@@ -33,3 +35,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     uvloop.run(within_deadline())
     assert not problems
     return True
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Return certificates for the whole run."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -49,8 +49,8 @@ def local(
 ) -> None:
     """Serve a small real model on llama.cpp; it answers badly and truly.
 
-    Its API key is that of ENTREPOT_LOCAL_API_KEY; else the one in local-api-key of the data directory, made if
-    need be; else one is drawn and shown on stderr.
+    Its API key is that of ENTREPOT_LOCAL_API_KEY; else the one in local-api-key of the data directory, made
+    if need be; else one is drawn and shown on stderr.
     """
     if die_with_parent:
         ask_to_die_with_parent()

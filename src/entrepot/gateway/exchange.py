@@ -44,9 +44,9 @@ class Exchange:
     __slots__ = (
         "_ended",
         "_finished",
-        "_http_1_0",
         "_transport",
         "body",
+        "chunked",
         "closed",
         "feeding",
         "headers",
@@ -73,7 +73,7 @@ class Exchange:
     ) -> None:
         self._transport = transport
         self.keep_alive = keep_alive
-        self._http_1_0 = http_1_0
+        self.chunked = not http_1_0
         self._finished = finished
         self.method = method
         self.path, _, self.query = target.partition(b"?")
@@ -132,7 +132,7 @@ class Exchange:
         self.started = True
         if self.closed:
             return
-        framing = b"" if self._http_1_0 else b"transfer-encoding: chunked\r\n"
+        framing = b"transfer-encoding: chunked\r\n" if self.chunked else b""
         if not self.keep_alive:
             framing += _CLOSE
         self._transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b\r\n" % (_EVENT_STREAM, headers, framing))
@@ -141,27 +141,19 @@ class Exchange:
         """Send a piece of a streamed reply, as one chunk."""
         if self.closed or not data:
             return
-        if self._http_1_0:
-            self._transport.write(data)
-        else:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if self.chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._transport.write(data)
 
-    def chunk_writer(self) -> Callable[[bytes], None]:
-        """Return what `write` does, for bytes that are there and a client that was not seen to leave."""
-        write = self._transport.write
-        if self._http_1_0:
-            return write
-
-        def write_chunk(data: bytes) -> None:
-            write(b"%x\r\n%b\r\n" % (len(data), data))
-
-        return write_chunk
+    def raw_writer(self) -> Callable[[bytes], None]:
+        """Return what sends bytes as they are: for who frames each chunk itself, if `chunked`."""
+        return self._transport.write
 
     def end(self) -> None:
         """End a streamed reply."""
         self._ended = True
         if self.closed:
             return
-        if not self._http_1_0:
+        if self.chunked:
             self._transport.write(b"0\r\n\r\n")
         self._finished()

@@ -345,7 +345,7 @@ class Gateway:
         if relay.paused:
             return
         if relay.flows:
-            if now_s - relay.seen_s > host.idle_timeout_s:
+            if now_s - relay.heard_s > host.idle_timeout_s:
                 relay.overdue(f"silent for {host.idle_timeout_s:g} s in mid-answer")
         elif now_s - relay.sent_s > host.first_byte_timeout_s:
             relay.overdue(f"no content within {host.first_byte_timeout_s:g} s")

@@ -65,6 +65,11 @@ class Relay:
         """Return whether the first content has come, so that only a silence is too long."""
         return False
 
+    @property
+    def heard_s(self) -> float:
+        """Return when the host was heard last, or when its silence began to count."""
+        return self.seen_s
+
     def ride(self, connection: HostConnection) -> None:
         """Take the connection that the attempt is sent on."""
         self._connection = connection
@@ -206,15 +211,21 @@ class StreamRelay(Relay):
         self.words = str(self.scan.error)
         self.give_up(ERROR_IN_STREAM)
 
+    @property
+    def heard_s(self) -> float:
+        """Return when the host was heard last; the scan knows it of the chunks that it was fed."""
+        return max(self.seen_s, self.scan.last_feed_s)
+
     def _forwarding(self) -> Callable[[bytes], None]:
         """Return what takes each further chunk: three calls, everything else bound in advance."""
-        feed, write = self.scan.feed, self.exchange.chunk_writer()
+        feed, write = self.scan.feed, self.exchange.raw_writer()
+        if not self.exchange.chunked:
+            return lambda data: write(feed(data, monotonic()))
 
         def forward(data: bytes) -> None:
-            self.seen_s = now_s = monotonic()
-            out = feed(data, now_s)
+            out = feed(data, monotonic())
             if out:
-                write(out)
+                write(b"%x\r\n%b\r\n" % (len(out), out))
 
         return forward
 
@@ -229,7 +240,7 @@ class StreamRelay(Relay):
 
     def lost(self, reason: str, *, unheard: bool) -> None:
         """The connection broke: what came so far is all there is, which may be the whole answer."""
-        self.scan.finish(self.seen_s)
+        self.scan.finish(self.heard_s)
         if self.status == 200 and self.scan.done and self.scan.error is None and self._choices == 1:
             self.complete()
         else:
@@ -237,7 +248,7 @@ class StreamRelay(Relay):
 
     def _conclude(self) -> None:
         """Read the end of the stream; one that never said that it is over was cut."""
-        self.scan.finish(self.seen_s)
+        self.scan.finish(self.heard_s)
         if self.scan.error is not None:
             self.words = str(self.scan.error)
             self.failure = ERROR_IN_STREAM
@@ -247,7 +258,7 @@ class StreamRelay(Relay):
     def give_up(self, reason: str) -> None:
         """End the attempt from our side, with what was seen so far."""
         if not self.ended.done():
-            self.scan.finish(self.seen_s)
+            self.scan.finish(self.heard_s)
         super().give_up(reason)
 
 

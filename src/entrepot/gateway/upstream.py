@@ -114,11 +114,7 @@ class HostConnection(asyncio.Protocol):
         self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse one read and pass its body on in one piece."""
-        answering = self._answering
-        if answering is None:
-            self.abort()  # bytes that nobody asked for
-            return
+        """Parse one read and pass its body on in one piece; in mid-reply there is nothing else to do."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -127,13 +123,22 @@ class HostConnection(asyncio.Protocol):
                 return
             self._surplus = True
         pieces = self._pieces
+        if len(pieces) == 1 and not self._whole and self._answering is not None:
+            self.deliver(pieces.pop())
+        else:
+            self._parsed(pieces)
+
+    def _parsed(self, pieces: list[bytes]) -> None:
+        """Pass several pieces on as one, and end a reply that is whole."""
+        if self._answering is None:
+            self.abort()  # bytes that nobody asked for
+            return
         if self._surplus:
             del pieces[self._pieces_of_reply :]
         if pieces:
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            if self._answering is not None:  # its head may have made the relay give up
-                self.deliver(piece)
+            self.deliver(piece)
         if self._whole and self._answering is not None:
             self._end()
 
@@ -168,7 +173,7 @@ class HostConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Pass the head on; without a length the body runs until the close."""
-        if self._surplus:
+        if self._surplus or self._answering is None:
             return
         status = self._parser.get_status_code()
         if status < 200:
@@ -181,7 +186,6 @@ class HostConnection(asyncio.Protocol):
             elif name == b"keep-alive":
                 self._note_keep_alive(value)
         self._until_close = until_close
-        assert self._answering is not None
         self._answering.head(status, self._headers)
 
     def on_message_complete(self) -> None:

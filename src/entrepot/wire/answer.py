@@ -127,6 +127,12 @@ class AnswerScan:
             return self._without_usage_chunk(data)
         return data
 
+    @property
+    def last_feed_s(self) -> float:
+        """Return when bytes were fed last, 0 before any were; not after `finish`."""
+        feeds = self._feeds or self._older_feeds
+        return feeds[-1][0] if feeds else 0.0
+
     def finish(self, now_s: float) -> None:
         """Read the end of the stream, which came at `now_s`; a second call changes nothing."""
         if self._finished:

@@ -4,7 +4,7 @@ Nearly all replies are ordinary: OpenAI's fields with whole numbers that agree. 
 decoder that skips the text, in a third of the time; whatever is not ordinary is read thoroughly.
 """
 
-from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from entrepot.domain.endpoint import Operation
@@ -18,7 +18,7 @@ from entrepot.wire.stream_event import (
     short_text,
     usage_of,
 )
-from entrepot.wire.usage import MOST_TOKENS
+from entrepot.wire.usage import OrdinaryUsage, usage_from_ordinary
 
 
 class PlainAnswer(Struct, frozen=True):
@@ -44,28 +44,6 @@ def plain_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
     return any_answer(body, operation) if ordinary is None else ordinary
 
 
-class _PromptDetails(Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _OrdinaryUsage(Struct, gc=False):
-    """OpenAI's block; the last three fields are signs of other conventions."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-    cached_tokens: Raw | UnsetType = UNSET
-    prompt_cache_hit_tokens: Raw | UnsetType = UNSET
-    prompt_cache_miss_tokens: Raw | UnsetType = UNSET
-
-
 class _OrdinaryChoice(Struct, gc=False):
     finish_reason: str
 
@@ -74,7 +52,7 @@ class _OrdinaryReply(Struct, gc=False):
     id: str
     model: str
     choices: list[_OrdinaryChoice]
-    usage: _OrdinaryUsage
+    usage: OrdinaryUsage
     error: None = None
     object: str = ""
 
@@ -90,33 +68,10 @@ def ordinary_answer(body: bytes) -> PlainAnswer | None:
         return None
     if len(reply.choices) != 1 or reply.object == "error" or reply.choices[0].finish_reason == "error":
         return None
-    usage = _ordinary_usage(reply.usage)
+    usage = usage_from_ordinary(reply.usage)
     if usage is None or not 0 < len(reply.id) <= MOST_ID_CHARACTERS or not reply.model:
         return None
     return PlainAnswer(reply.id, reply.model[:MOST_ID_CHARACTERS], usage, reply.choices[0].finish_reason)
-
-
-def _ordinary_usage(block: _OrdinaryUsage) -> Usage | None:
-    prompt, output = block.prompt_tokens, block.completion_tokens
-    details, output_details = block.prompt_tokens_details, block.completion_tokens_details
-    cached = write = reasoning = 0
-    if details is not None:
-        cached, write = details.cached_tokens or 0, details.cache_write_tokens or 0
-    if output_details is not None:
-        reasoning = output_details.reasoning_tokens or 0
-    ordinary = (
-        0 <= prompt <= MOST_TOKENS
-        and 0 <= output <= MOST_TOKENS
-        and block.total_tokens == prompt + output
-        and cached >= 0
-        and write >= 0
-        and cached + write <= prompt
-        and 0 <= reasoning <= output
-        and block.cached_tokens is UNSET
-        and block.prompt_cache_hit_tokens is UNSET
-        and block.prompt_cache_miss_tokens is UNSET
-    )
-    return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
 
 
 def any_answer(body: bytes, operation: Operation) -> PlainAnswer | None:

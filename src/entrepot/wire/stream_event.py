@@ -12,7 +12,7 @@ from msgspec.json import Decoder, Encoder
 
 from entrepot.domain.usage import Usage
 from entrepot.wire.error_body import HostError, host_error_of
-from entrepot.wire.usage import usage_from_block
+from entrepot.wire.usage import OrdinaryUsage, usage_from_block, usage_from_ordinary
 
 MOST_ID_CHARACTERS = 200  # of ids and model names, which are the host's and go into the ledger
 CUT_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
@@ -80,6 +80,9 @@ def read_event(data: bytes, *, is_error: bool = False) -> StreamEvent | None:
 
     `is_error` says that the event was named `error`, which makes its data the words of one.
     """
+    ordinary = None if is_error else _ordinary_event(data)
+    if ordinary is not None:
+        return ordinary
     chunk = read_chunk(data)
     if chunk is None:
         return None
@@ -100,6 +103,64 @@ def read_event(data: bytes, *, is_error: bool = False) -> StreamEvent | None:
         short_text(chunk.id),
         short_text(chunk.model),
     )
+
+
+class _OrdinaryDelta(Struct, gc=False):
+    """A delta with text at most; any other kind of content is read thoroughly."""
+
+    content: str | None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    reasoning_details: None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+
+
+class _OrdinaryChoice(Struct, gc=False):
+    delta: _OrdinaryDelta
+    finish_reason: str | None = None
+    message: None = None
+    text: None = None
+
+
+class _OrdinaryChunk(Struct, gc=False):
+    id: str
+    model: str
+    choices: list[_OrdinaryChoice]
+    object: str = ""
+    usage: OrdinaryUsage | None = None
+    timings: None = None
+    error: None = None
+
+
+_decode_ordinary = Decoder(_OrdinaryChunk).decode
+
+
+def _ordinary_event(data: bytes) -> StreamEvent | None:
+    """Return what an ordinary chunk tells, in half the time, or None when it asks for a closer look."""
+    try:
+        chunk = _decode_ordinary(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(chunk.choices) > 1 or chunk.object == "error" or not (chunk.id and chunk.model):
+        return None
+    usage = None
+    if chunk.usage is not None:
+        usage = usage_from_ordinary(chunk.usage)
+        if usage is None:
+            return None
+    text_bytes, reason = 0, None
+    if chunk.choices:
+        choice = chunk.choices[0]
+        reason = choice.finish_reason
+        if reason == "error":
+            return None
+        if choice.delta.content:
+            text_bytes = len(choice.delta.content.encode())
+    answer_id, model = chunk.id[:MOST_ID_CHARACTERS], chunk.model[:MOST_ID_CHARACTERS]
+    return StreamEvent(text_bytes > 0, False, text_bytes, reason, usage, None, answer_id, model)
 
 
 def content_bytes(choice: Choice) -> int | None:

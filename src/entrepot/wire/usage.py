@@ -10,7 +10,7 @@ read so that it costs more, never less.
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import DecodeError, Raw
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
 from entrepot.domain.usage import Usage
@@ -132,6 +132,52 @@ def usage_from_timings(block: Mapping[str, Any]) -> Usage | None:
         cache_write=None,
         reasoning=None,
     )
+
+
+class _PromptDetails(Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class OrdinaryUsage(Struct, gc=False):
+    """OpenAI's block with whole numbers; the last three fields are signs of other conventions."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    cached_tokens: Raw | UnsetType = UNSET
+    prompt_cache_hit_tokens: Raw | UnsetType = UNSET
+    prompt_cache_miss_tokens: Raw | UnsetType = UNSET
+
+
+def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
+    """Return the tokens of a block whose numbers agree, or None when it asks for a closer look."""
+    prompt, output = block.prompt_tokens, block.completion_tokens
+    details, output_details = block.prompt_tokens_details, block.completion_tokens_details
+    cached = write = reasoning = 0
+    if details is not None:
+        cached, write = details.cached_tokens or 0, details.cache_write_tokens or 0
+    if output_details is not None:
+        reasoning = output_details.reasoning_tokens or 0
+    ordinary = (
+        0 <= prompt <= MOST_TOKENS
+        and 0 <= output <= MOST_TOKENS
+        and block.total_tokens == prompt + output
+        and cached >= 0
+        and write >= 0
+        and cached + write <= prompt
+        and 0 <= reasoning <= output
+        and block.cached_tokens is UNSET
+        and block.prompt_cache_hit_tokens is UNSET
+        and block.prompt_cache_miss_tokens is UNSET
+    )
+    return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
 
 
 class _Counts:
