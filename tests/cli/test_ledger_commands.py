@@ -70,7 +70,7 @@ def test_a_report_may_be_of_a_period(spent: Path) -> None:
     for since, until, requests in (
         ("2025-11-24", "2025-11-25", 2),
         ("2025-11-25", "2025-11-26", 0),
-        ("2025-11-24T00:00+14:00", "2025-11-24T00:00-12:00", 2),
+        ("2025-11-25T05:59+14:00", "2025-11-24T04:01-12:00", 2),
     ):
         period = ("--since", since, "--until", until)
         shown = entrepot("ledger", "report", "--by", "host", *period, "--json", "--data-dir", spent).json

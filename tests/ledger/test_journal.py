@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from entrepot.domain.errors import DataError
-from entrepot.ledger.entries import Balances, Snapshot, encode
+from entrepot.ledger.entries import Balances, Reserve, Settle, Snapshot, encode
 from entrepot.ledger.journal import CLOSING_ROOM_BYTES, recover
+from entrepot.ledger.ledger import Ledger
+from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.segment import (
     HEADER_BYTES,
     Position,
@@ -256,3 +258,20 @@ def test_a_killed_writer_loses_nothing_that_was_written(tmp_path: Path, segment_
     settled = names.count("settle")
     balance = recovered_balances(tmp_path / "journal").balance(1)
     assert (balance.spent_nusd, balance.reserved_nusd) == (settled * 600, (len(names) - 2 * settled) * 1_000)
+
+
+def test_segments_made_ahead_never_become_the_one_that_is_written(tmp_path: Path) -> None:
+    """A thread makes the next segment while this one rolls over, as often as threads can be switched."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        ledger = Ledger.open(tmp_path, make.AT_NS, segment_bytes=4096, sync_interval_s=0.0)
+        for number in range(1, 4001):
+            ledger.reserve(make.reserve(number))
+            ledger.settle(make.settle(number))
+        ledger.close()
+    finally:
+        sys.setswitchinterval(interval_s)
+    with JournalReader(tmp_path / "journal") as reader:
+        kinds = [type(entry) for _, entry in reader.entries()]
+    assert kinds.count(Reserve) == kinds.count(Settle) == 4000

@@ -216,6 +216,14 @@ def test_a_store_of_another_journal_is_refused(tmp_path: Path) -> None:
         run(tmp_path, follow=False)
 
 
+def test_a_damaged_store_is_said_to_be_damaged(tmp_path: Path) -> None:
+    """It is not tried for ever, and the message says that nothing is lost."""
+    write_requests(tmp_path, 5)
+    DataDir(tmp_path).store.write_bytes(b"no database, but long enough to look like one" * 100)
+    with pytest.raises(DataError, match=r"is damaged.*made anew from the journal"):
+        run(tmp_path, follow=False)
+
+
 def test_damage_in_the_journal_stops_the_poster_with_file_and_offset(tmp_path: Path) -> None:
     """Nothing is skipped in silence."""
     write_requests(tmp_path, 20)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from sqlalchemy.exc import DatabaseError
 
+from entrepot.domain.errors import DataError
 from entrepot.domain.ids import REQUEST_ID_BYTES
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.history import RequestHistory, account
@@ -29,8 +31,12 @@ def posted_store(data_dir: Path) -> Iterator[Store]:
     """
     if not catch_up(data_dir):
         typer.echo("warning: the poster is behind: the last requests are missing here", err=True)
-    with Store.open_existing(DataDir(data_dir).store) as store:
-        yield store
+    path = DataDir(data_dir).store
+    try:
+        with Store.open_existing(path) as store:
+            yield store
+    except DatabaseError as error:
+        raise DataError(f"{path} cannot be read: {error.orig}") from error
 
 
 def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:

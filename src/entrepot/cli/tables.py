@@ -67,9 +67,13 @@ def print_columns(
     return dropped
 
 
-def echo_wrapped(text: str, *, indent: str = "") -> None:
-    """Print a sentence to stdout, folded between words where a terminal ends."""
-    typer.echo(fill(text, _columns_of_terminal(), initial_indent=indent, subsequent_indent=indent))
+def echo_wrapped(text: str, *, indent: int = 0, hanging: int = 0) -> None:
+    """Print a sentence to stdout, folded between words where a terminal ends.
+
+    All lines are indented by `indent` spaces, those after the first by `hanging` more.
+    """
+    first, others = " " * indent, " " * (indent + hanging)
+    typer.echo(fill(text, _columns_of_terminal(), initial_indent=first, subsequent_indent=others))
 
 
 def _columns_of_terminal() -> int:
@@ -94,7 +98,7 @@ def usd_column(amounts_nusd: Sequence[int], *, exact: bool = True) -> list[str]:
         decimals = min(decimals, max(2, _SIGNIFICANT - digits_before_point))
     step = Decimal(1).scaleb(-decimals)
     return [
-        f"{(Decimal(amount) / NUSD_PER_USD).quantize(step, ROUND_HALF_EVEN):,}" for amount in amounts_nusd
+        f"{(Decimal(amount) / NUSD_PER_USD).quantize(step, ROUND_HALF_EVEN):,f}" for amount in amounts_nusd
     ]
 
 

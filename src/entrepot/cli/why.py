@@ -111,7 +111,10 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
     typer.echo(f"An hour of waiting was worth ${decision.usd_per_hour:.2f}.", nl=not decision.explored)
     if decision.explored:
         typer.echo(" The first one was explored: too little was known of it.")
-    rows = [_candidate_cells(candidate, names) for candidate in decision.candidates[:_MOST_SHOWN]]
+    rows = [
+        (f"{place}. {_name(candidate.endpoint_index, names)}", *_candidate_cells(candidate))
+        for place, candidate in enumerate(decision.candidates[:_MOST_SHOWN], start=1)
+    ]
     columns = {name: [row[place] for row in rows] for place, name in enumerate(_EXPECTATIONS)}
     print_columns(columns, left=_EXPECTATIONS[:1], optional=("seen", "fails", "out", "answer s"))
     if len(decision.candidates) > _MOST_SHOWN:
@@ -121,12 +124,11 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
         typer.echo("\nExcluded")
     for exclusion in decision.excluded:
         name = _name(exclusion.endpoint_index, names)
-        echo_wrapped(exclusion_sentence(exclusion, name), indent="  ")
+        echo_wrapped(exclusion_sentence(exclusion, name), indent=2, hanging=2)
 
 
-def _candidate_cells(candidate: Candidate, names: Mapping[int, str]) -> tuple[str, ...]:
+def _candidate_cells(candidate: Candidate) -> tuple[str, ...]:
     return (
-        _name(candidate.endpoint_index, names),
         _dollars_text(candidate.dollars),
         seconds_text(candidate.ttft_s),
         speed_text(candidate.tpot_s),
@@ -151,9 +153,9 @@ def _print_attempt(attempt: AttemptHistory) -> None:
     reserve, closing = attempt.reserve, attempt.closing
     name = attempt.endpoint.name if attempt.endpoint else f"endpoint {reserve.endpoint_id}"
     simulated = " (simulated)" if attempt.endpoint and attempt.endpoint.simulated else ""
-    echo_wrapped(f"{reserve.attempt}. {name}{simulated}: {_ending_text(attempt)}", indent="  ")
+    echo_wrapped(f"{reserve.attempt}. {name}{simulated}: {_ending_text(attempt)}", indent=2, hanging=3)
     if isinstance(closing, Settle):
-        echo_wrapped(_observed_text(closing), indent="     ")
+        echo_wrapped(_observed_text(closing), indent=5)
     if isinstance(closing, Settle) or attempt.corrections:
         _print_bill(attempt)
     for correction in attempt.corrections:
@@ -221,7 +223,7 @@ def _print_bill(attempt: AttemptHistory) -> None:
     }
     print_columns(columns, left=("",))
     for note in _bill_notes(attempt):
-        echo_wrapped(note, indent="     ")
+        echo_wrapped(note, indent=5)
 
 
 def _bill_notes(attempt: AttemptHistory) -> list[str]:
@@ -249,13 +251,15 @@ def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:
     """Close with expectation and outcome side by side."""
     typer.echo()
     final = history.final.closing
-    unknown = f", and unknown at most ${usd_text(history.unknown_nusd)}" if history.unknown_nusd else ""
+    unknown = (
+        f", and at most ${usd_text(history.unknown_nusd)} more is unknown" if history.unknown_nusd else ""
+    )
     text = f"In all it cost ${usd_text(history.cost_nusd)}{unknown}"
     if final is not None and not isnan(final.answer_s):
-        text += f" and took {seconds_text(final.answer_s)} s"
+        text += f"; it took {seconds_text(final.answer_s)} s"
     if decision is not None:
         expected = decision.winner
-        text += f"; ${_dollars_text(expected.dollars)} and {seconds_text(expected.seconds)} s were expected"
+        text += f". Expected: ${_dollars_text(expected.dollars)} and {seconds_text(expected.seconds)} s"
     echo_wrapped(text + ".")
 
 

@@ -61,7 +61,7 @@ def console_app(gateway: Gateway, token: str) -> Starlette:
             return JSONResponse({"error": {"message": "too many corrections at once; send fewer"}}, 413)
         try:
             wanted = msgspec.json.decode(body, type=list[Correction])
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return JSONResponse({"error": {"message": f"not a list of corrections: {error}"}}, 400)
         try:
             entries = [correction.entry(time_ns()) for correction in wanted]

@@ -173,7 +173,7 @@ class Journal:
 
     def _roll_over(self, needed: int) -> None:
         """Close the segment and begin the next; on failure the present one stays as it is."""
-        prepared, self._prepared = self._prepared, None
+        made_ahead = prepared = self._prepared
         try:
             if prepared is None:
                 prepared = self._allocate(_PREPARED_NOW, self._segment_bytes)
@@ -183,6 +183,10 @@ class Journal:
                 os.close(prepared.fd)
                 prepared.path.unlink(missing_ok=True)
             raise self._cannot_write(error) from error
+        finally:
+            if made_ahead is not None:
+                # Only now that its name is gone: seeing None, the thread makes a new file of that name.
+                self._prepared = None
         self._awake = True
         self._wake.set()
 

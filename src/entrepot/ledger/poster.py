@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from entrepot.domain.errors import DataError
 from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position
@@ -61,13 +61,18 @@ class Poster:
     def step(self) -> int:
         """Post one batch and return how many entries it had: 0 when all that was written is posted.
 
-        Raises: DataError when journal and store do not fit; OperationalError when the store cannot be
-        used now: a later call tries the same entries again.
+        Raises: DataError when journal and store do not fit or one is damaged; OperationalError when the
+        store cannot be used now: a later call tries the same entries again.
         """
         try:
             return self._step()
-        except BaseException:
+        except BaseException as error:
             self.close()  # what was read and not committed is read again
+            if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
+                raise DataError(
+                    f"{self._data_dir.store} is damaged ({error.orig}): move it away, and it is made anew "
+                    "from the journal"
+                ) from error
             raise
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from entrepot.domain.errors import DataError
 from entrepot.domain.ids import request_id_text
@@ -92,7 +92,7 @@ class Store:
                 raise DataError(
                     f"{path} has revision {revision}, expected {REVISION}: run `entrepot ledger post` once"
                 )
-        except OperationalError as error:
+        except DatabaseError as error:
             store.close()
             raise DataError(f"{path} cannot be read: {error.orig}") from error
         except BaseException:

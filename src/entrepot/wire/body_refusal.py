@@ -16,6 +16,7 @@ from msgspec.structs import fields as struct_fields
 from entrepot.domain.errors import Refusal
 from entrepot.wire.body_shape import (
     MOST_CHOICES,
+    MOST_NAME_CHARACTERS,
     MOST_NAMES,
     MaxPriceShape,
     Percentiles,
@@ -28,7 +29,7 @@ MOST_SHOWN_CHARACTERS = 60  # of a value, in a message
 MOST_LOOKED_INTO_BYTES = 1024 * 1024  # to quote a value; a refusal must not cost more than an answer
 _PRIVATE = frozenset({"messages", "prompt", "input"})  # never quoted: they are what the user wrote
 
-_NAMES = f"an array of at most {MOST_NAMES} non-empty strings"
+_NAMES = f"an array of at most {MOST_NAMES} non-empty strings of at most {MOST_NAME_CHARACTERS} characters"
 _TOKENS = "an integer of at least 1 that fits in 31 bits; leave it out for no limit"
 _SWITCH = "true or false"
 _PRICE = "a finite number of at least 0"

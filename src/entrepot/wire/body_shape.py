@@ -17,15 +17,18 @@ MOST_TOKENS = 2**31 - 1  # hosts keep token counts in 32 bits
 MOST_CHOICES = 1024  # eight times what OpenAI allows; more is a mistake or an attack on a budget
 MOST_NAMES = 100  # entries of one list in `models` or `provider`; each is compared with each endpoint
 
+MOST_NAME_CHARACTERS = 256  # of a model, a host or a role; names are remembered, and compared with known ones
+
 NULL = Raw(b"null")
 
-Name = Annotated[str, Meta(min_length=1)]
+Text = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=MOST_NAME_CHARACTERS)]
 Names = Annotated[list[Name], Meta(max_length=MOST_NAMES)]
 Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
 Choices = Annotated[int, Meta(ge=1, le=MOST_CHOICES)]
 Number = Annotated[float, Meta(ge=0)]
 Prompts = Annotated[list[str | int | list[int]], Meta(min_length=1)]
-Inputs = Annotated[list[Name | int | list[int]], Meta(min_length=1)]
+Inputs = Annotated[list[Text | int | list[int]], Meta(min_length=1)]
 Unsupported = Raw
 
 
@@ -136,7 +139,7 @@ class CompletionShape(BodyShape, frozen=True, kw_only=True):
 class EmbeddingShape(BodyShape, frozen=True, kw_only=True):
     """A body of embeddings."""
 
-    input: Name | Inputs
+    input: Text | Inputs
 
 
 SHAPES: dict[Operation, type[BodyShape]] = {
