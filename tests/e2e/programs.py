@@ -70,6 +70,7 @@ class Program:
     def __init__(self, arguments: Sequence[str], directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         number = len(list(directory.glob("*.out")))
+        self._below: set[int] = set()
         self._out = directory / f"{number}-{arguments[0]}.out"
         self._err = self._out.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -100,13 +101,15 @@ class Program:
         assert status is None, f"ended with status {status} before it was ready: {self.errors}"
         return None
 
-    def descendants(self) -> list[int]:
-        """Return the ids of all processes below this one."""
-        return descendants(self.process.pid)
-
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process itself, and to none of its children."""
+        """Send a signal to the process itself, and to none of its children, which are noted."""
+        self._below.update(descendants(self.process.pid))
         self.process.send_signal(number)
+
+    @property
+    def left(self) -> set[int]:
+        """Return which of the processes below this one, as they were when it was signalled, still run."""
+        return set(filter(is_alive, self._below))
 
     def wait(self) -> int:
         """Return the exit status once the process has ended."""
@@ -114,12 +117,11 @@ class Program:
 
     def end(self) -> None:
         """End the process and all below it, gently if they follow."""
-        pids = self.descendants()
         if self.process.poll() is None:
-            self.process.terminate()
+            self.signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_DEADLINE_S)
-        for pid in {*pids, *self.descendants()}:
+        for pid in self.left | set(descendants(self.process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self.process.poll() is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.gateways import EMBEDDING, R1, SMOL, Running, chat, demo
-from tests.e2e.programs import is_alive, is_open, until
+from tests.e2e.programs import descendants, is_open, until
 
 SIX_HOSTS = {"deepseek", "parasail", "friendli", "azure", "lambda", "nebius"}
 
@@ -169,16 +169,11 @@ def test_however_a_demo_ends_nothing_of_it_stays_and_the_next_one_starts(
     with demo(one_data_dir, "--speedup", "20") as here:
         before = len(here.ask("requests", "--limit", "1000"))
         here.post(chat(max_tokens=4))
-        children = until(lambda: _three_or_more(here), "hosts, local model and poster run")
+        until(lambda: len(descendants(here.program.process.pid)) == 3, "hosts, local model and poster run")
         here.program.signal(number)
         status = here.program.wait()
         assert status == (-number if number is signal.SIGKILL else 0)
-        until(lambda: not any(map(is_alive, children)), "all children end")
+        until(lambda: not here.program.left, "all children end")
         assert not is_open(here.port)
         assert not is_open(here.console_port)
         assert len(here.ask("requests", "--limit", "1000")) == before + 1
-
-
-def _three_or_more(here: Running) -> list[int]:
-    children = here.program.descendants()
-    return children if len(children) >= 3 else []

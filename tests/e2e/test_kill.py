@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.gateways import Running, chat, make_key, serve
 from tests.e2e.host_logs import Hosts, booked, ledger_sums, simulated_hosts, sums_of
-from tests.e2e.programs import DEADLINE_S
+from tests.e2e.programs import DEADLINE_S, until
 
 STREAMS = 50
 MOST_TOKENS = 4000  # of about 15,000 in all: the others are still to come when the gateway dies
@@ -94,6 +94,7 @@ def test_after_a_kill_every_request_that_a_host_saw_has_its_entries(tmp_path: Pa
             streams = Streams(here, Random(seed))
             asyncio.run(streams.run_until_killed())
             assert here.program.wait() == -signal.SIGKILL
+            until(lambda: not here.program.left, "the poster ends with its gateway, started up or not")
         assert streams.broken > 0
         hosts.wait_until_idle()
         with serve(data_dir, config, key) as here:

@@ -67,7 +67,7 @@ class LocalChild:
 def local_child(*options: str) -> Iterator[LocalChild]:
     """Start a local host on a free port and end it."""
     process = subprocess.Popen(
-        [*COMMAND, "--port", "0", "--die-with-parent", *options],
+        [*COMMAND, "--port", "0", "--die-with-parent", str(os.getpid()), *options],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,

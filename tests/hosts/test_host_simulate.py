@@ -49,7 +49,8 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
 def test_it_ends_when_its_parent_is_killed() -> None:
     """Nothing is left behind by a parent that had no time to clean up."""
     parent = (
-        "import subprocess, sys; child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True);"
+        "import os, subprocess, sys; command = [*sys.argv[1:], str(os.getpid())];"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True);"
         "print(child.pid, child.stdout.readline(), flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", parent, *COMMAND, "--port", "0", "--die-with-parent"]

@@ -202,7 +202,7 @@ def test_a_signal_ends_it_cleanly_with_calls_under_way(number: int) -> None:
 
 def test_it_dies_with_its_parent() -> None:
     """A parent that is killed cannot end its children; the kernel tells them."""
-    script = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    script = "import os, subprocess, sys; subprocess.run([*sys.argv[1:], str(os.getpid())])"
     parent = subprocess.Popen(
         [sys.executable, "-c", script, *COMMAND, "--die-with-parent"],
         env=ENVIRONMENT,

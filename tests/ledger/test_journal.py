@@ -266,7 +266,7 @@ def test_segments_made_ahead_never_become_the_one_that_is_written(tmp_path: Path
     sys.setswitchinterval(1e-6)
     try:
         ledger = Ledger.open(tmp_path, make.AT_NS, segment_bytes=4096, sync_interval_s=0.0)
-        for number in range(1, 4001):
+        for number in range(1, 15_001):
             ledger.reserve(make.reserve(number))
             ledger.settle(make.settle(number))
         ledger.close()
@@ -274,4 +274,4 @@ def test_segments_made_ahead_never_become_the_one_that_is_written(tmp_path: Path
         sys.setswitchinterval(interval_s)
     with JournalReader(tmp_path / "journal") as reader:
         kinds = [type(entry) for _, entry in reader.entries()]
-    assert kinds.count(Reserve) == kinds.count(Settle) == 4000
+    assert kinds.count(Reserve) == kinds.count(Settle) == 15_000

@@ -90,7 +90,7 @@ async def _start_hosts(wanted: _Wanted, data_dir: Path, stack: contextlib.AsyncE
     local: Child | None = None
     secret = secrets.token_urlsafe(32)
     if wanted.local_model:
-        arguments = ["host", "local", "--port", "0", "--die-with-parent"]
+        arguments = ["host", "local", "--port", "0"]
         local = Child("local model", arguments, {LOCAL_API_KEY_VARIABLE: secret})
         stack.push_async_callback(local.stop)
         await local.start()
@@ -112,7 +112,7 @@ async def _start_hosts(wanted: _Wanted, data_dir: Path, stack: contextlib.AsyncE
 
 
 def _simulate_arguments(wanted: _Wanted, data_dir: Path) -> list[str]:
-    arguments = ["host", "simulate", "--scenario", wanted.scenario, "--port", "0", "--die-with-parent"]
+    arguments = ["host", "simulate", "--scenario", wanted.scenario, "--port", "0"]
     arguments += ["--speedup", str(wanted.speedup), "--log", str(data_dir / LOG_NAME)]
     if wanted.hosts:
         arguments += ["--hosts", ",".join(wanted.hosts)]

@@ -57,6 +57,7 @@ async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announc
         stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, log)))
         stack.callback(ledger.close)
         gateway = Gateway(settings, ledger, _load_knowledge(data_dir, settings, log), log)
+        asyncio.get_running_loop().set_exception_handler(gateway.loop_fault)
         for running in (gateway.keep_time(), _keep_knowledge(gateway, data_dir)):
             stack.push_async_callback(_cancel, asyncio.create_task(running))
         stack.callback(_save_knowledge, gateway, data_dir)
@@ -151,7 +152,7 @@ async def _keep_knowledge(gateway: Gateway, data_dir: Path) -> None:
 
 async def _keep_poster(data_dir: Path, log: EventLog) -> None:
     """Run the poster as a child; start it again when it dies: the journal waits meanwhile."""
-    poster = Child("poster", ["ledger", "post", "--follow", "--die-with-parent", "--data-dir", str(data_dir)])
+    poster = Child("poster", ["ledger", "post", "--follow", "--data-dir", str(data_dir)])
     try:
         while True:
             await poster.start()

@@ -19,7 +19,7 @@ from entrepot.hosts.local import (
     LocalHost,
     serve_local,
 )
-from entrepot.hosts.parent import die_with_parent as ask_to_die_with_parent
+from entrepot.hosts.parent import die_with_parent
 from entrepot.ledger.data_dir import make_data_dir, write_atomically
 
 KEY_FILE = "local-api-key"
@@ -45,15 +45,15 @@ def local(
     threads: Annotated[int | None, typer.Option(min=1, help="Without it one per core.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log on stderr.")] = False,
     data_dir: OwnDataDir = None,
-    die_with_parent: DieWithParent = False,
+    parent: DieWithParent = None,
 ) -> None:
     """Serve a small real model on llama.cpp; it answers badly and truly.
 
     Its API key is that of ENTREPOT_LOCAL_API_KEY; else the one in local-api-key of the data directory, made
     if need be; else one is drawn and shown on stderr.
     """
-    if die_with_parent:
-        ask_to_die_with_parent()
+    if parent is not None:
+        die_with_parent(parent)
     host = LocalHost(
         port=port,
         weights=weights,

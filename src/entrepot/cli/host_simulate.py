@@ -38,11 +38,11 @@ def simulate(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the blocks for entrepot.toml and end.")
     ] = False,
-    parent: DieWithParent = False,
+    parent: DieWithParent = None,
 ) -> None:
     """Serve simulated hosts until Ctrl-C or SIGTERM; every answer says that it is simulated."""
-    if parent:
-        die_with_parent()
+    if parent is not None:
+        die_with_parent(parent)
     loaded = load_scenario(scenario)
     picked = [name.strip() for name in hosts.split(",") if name.strip()] or None
     if print_config:

@@ -16,7 +16,7 @@ from entrepot.cli.options import AsJson, DataDir, DieWithParent
 from entrepot.cli.posted import key_names, posted_store
 from entrepot.cli.tables import count_text, print_columns, share_text, usd_column
 from entrepot.domain.money import usd_text
-from entrepot.hosts.parent import die_with_parent as ask_to_die_with_parent
+from entrepot.hosts.parent import die_with_parent
 from entrepot.ledger.poster import run
 from entrepot.ledger.report import Dimension, Report, ReportRow
 from entrepot.ledger.report import as_json as report_json
@@ -53,14 +53,15 @@ def report(
 def post(
     data_dir: DataDir,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C or SIGTERM.")] = False,
-    die_with_parent: DieWithParent = False,
+    parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
-    if die_with_parent:
-        ask_to_die_with_parent()
+    if parent is not None:
+        die_with_parent(parent)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        # In a thread of its own: a handler may interrupt `stop.wait` while that holds the lock of `stop`.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     posted = run(data_dir, follow=follow, stop=stop)
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)
@@ -119,6 +120,8 @@ def _print_notes(total: ReportRow, *, has_reasoning: bool) -> None:
         notes.append("reasoning tokens are a part of the output")
     if total.unknown_nusd:
         notes.append("unknown: attempts of which nobody knows the cost, at most; not in $")
+    if total.simulated_attempts:
+        notes.append("simulated: what the host it stands for would have charged; no money was spent")
     if total.reserved_nusd:
         notes.append(f"${usd_text(total.reserved_nusd)} is reserved by attempts under way; not in $")
     for note in notes:
@@ -126,4 +129,7 @@ def _print_notes(total: ReportRow, *, has_reasoning: bool) -> None:
 
 
 def _group_text(row: ReportRow, names: dict[str, str]) -> str:
-    return f"{row.group} {names[row.group]}" if row.group in names else row.group
+    text = f"{row.group} {names[row.group]}" if row.group in names else row.group
+    if not row.simulated_attempts:
+        return text
+    return f"{text} ({'' if row.simulated_attempts == row.attempts else 'partly '}simulated)"

@@ -42,4 +42,4 @@ OwnDataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LogLevelOption = Annotated[LogLevel, typer.Option(help="The least level of event that stderr shows.")]
-DieWithParent = Annotated[bool, typer.Option("--die-with-parent", hidden=True)]
+DieWithParent = Annotated[int | None, typer.Option("--die-with-parent", hidden=True, metavar="PID")]

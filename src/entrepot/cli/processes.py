@@ -43,6 +43,8 @@ class Child:
             "-m",
             "entrepot",
             *self._arguments,
+            "--die-with-parent",
+            str(os.getpid()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             env=self._environment,

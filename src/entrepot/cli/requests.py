@@ -29,6 +29,7 @@ from entrepot.ledger.history_json import outcome_text
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.segment import Position
 
+SIMULATED_MARK = "*"
 _POLL_S = 0.1
 _REMEMBERED = 10_000  # requests whose entries are kept while following; others are looked up
 _COLUMNS = ("time", "id", "key", "model@host", "in", "out", "$", "TTFT", "tok/s", "outcome")
@@ -46,7 +47,7 @@ def requests(
 ) -> None:
     """List the last requests, the newest last; `entrepot why ID` tells all of one. Times are UTC.
 
-    A cost marked ~ is estimated; one marked ≤ is unknown, and at most that.
+    A cost marked ~ is estimated; one marked ≤ is unknown, and at most that. A host marked * is simulated.
     """
     with posted_store(data_dir) as store:
         position = store.position()
@@ -124,6 +125,8 @@ def _print(
     ]
     columns = {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
     print_columns(columns, left=_TEXTS, optional=_OPTIONAL, widths=widths, header=header, gap=1)
+    if header and any(SIMULATED_MARK in name for name in columns["model@host"]):
+        typer.echo("* simulated")
 
 
 def _cells(history: RequestHistory, names: dict[int, str], cost: str, now_ns: int) -> tuple[str, ...]:
@@ -147,7 +150,8 @@ def _cells(history: RequestHistory, names: dict[int, str], cost: str, now_ns: in
 def _endpoint_text(attempt: AttemptHistory) -> str:
     if attempt.endpoint is None:
         return f"endpoint {attempt.reserve.endpoint_id}"
-    return f"{attempt.endpoint.model.rpartition('/')[2]}@{attempt.endpoint.host}"
+    mark = SIMULATED_MARK if attempt.endpoint.simulated else ""
+    return f"{attempt.endpoint.model.rpartition('/')[2]}@{attempt.endpoint.host}{mark}"
 
 
 def _cost_mark(history: RequestHistory) -> str:

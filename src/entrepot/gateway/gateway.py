@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from random import Random
 from time import monotonic, time_ns
 
@@ -132,6 +132,14 @@ class Gateway:
             exchange.refuse(_OUR_FAULT)
         finally:
             del self._tasks[exchange]
+
+    def loop_fault(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """Log a fault that only the event loop saw; its own handler would print words of users."""
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self.log.error("fault", problem=_problem(error), where=_where(error))
+        else:
+            self.log.error("fault", problem=str(context.get("message")))
 
     async def answer(self, exchange: Exchange, operation: Operation) -> None:
         """Answer a call: choose, reserve, attempt, settle; on to the next while nothing was sent."""

@@ -84,9 +84,8 @@ class Relay:
         self.headers = headers
         for name, value in headers:
             if name == b"content-encoding" and value.lower() != b"identity":
-                self.give_up(
-                    f"answered with content-encoding {value.decode('latin-1')!r}, which nobody asked for"
-                )
+                encoding = value.decode() if value.isalnum() else "of an odd name"
+                self.give_up(f"answered with content-encoding {encoding}, which nobody asked for")
 
     def body(self, data: bytes) -> None:
         """Take body bytes: content of a 200, words about a failure otherwise."""

@@ -157,7 +157,8 @@ class HostConnection(asyncio.Protocol):
             self._end()
         else:
             self._fail(
-                "connection closed" if exc is None else f"connection lost ({exc})", unheard=not self._heard
+                "connection closed" if exc is None else f"connection lost ({_cause(exc)})",
+                unheard=not self._heard,
             )
 
     # -- parser callbacks (on_body is the list of pieces itself)
@@ -338,6 +339,11 @@ class HostPool:
         """Close all connections."""
         for connection in tuple(self._connections):
             connection.abort()
+
+
+def _cause(error: Exception) -> str:
+    """Return what may be told of an error: that of a socket, but of a fault of ours its kind alone."""
+    return str(error) if isinstance(error, OSError) else type(error).__name__
 
 
 def _tls_context(host: HostSettings, url: SplitResult) -> ssl.SSLContext | None:

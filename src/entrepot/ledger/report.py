@@ -44,11 +44,13 @@ class ReportRow(Struct, frozen=True):
     Units: tokens, nano-USD. `requests` are counted where their first attempt went, so that groups add up.
     Reasoning is a part of the output. `unknown_nusd` is what attempts of unknown cost may have cost at most,
     and is not in `cost_nusd`; neither is `reserved_nusd` of attempts under way. Shares are parts of 1.
+    `simulated_attempts` went to simulated endpoints: nobody paid for those.
     """
 
     group: str
     requests: int = 0
     attempts: int = 0
+    simulated_attempts: int = 0
     uncached_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -99,6 +101,7 @@ def _attempts(by: Dimension, since_ns: int | None, until_ns: int | None) -> Sele
     sums = [
         func.sum(case((RESERVES.c.attempt == 1, 1), else_=0)).label("requests"),
         func.count().label("attempts"),
+        func.sum(case((ENDPOINTS.c.simulated, 1), else_=0)).label("simulated_attempts"),
         *(func.coalesce(func.sum(CLOSINGS.c[name]), 0).label(name) for name in _TOKENS),
         func.coalesce(func.sum(_lines_of(CLOSINGS)), 0).label("cost_nusd"),
         func.coalesce(func.sum(CLOSINGS.c.unknown_nusd), 0).label("unknown_nusd"),
