@@ -11,7 +11,7 @@ SCRIPT = "import sys; from entrepot.hosts.parent import die_with_parent; die_wit
 
 
 def status_of_child(parent_pid: int) -> int:
-    """Return how a process ends that asks to be ended with the process `parent_pid`, and does nothing else."""
+    """Return how a process ends that does nothing but ask to be ended with the process `parent_pid`."""
     return subprocess.run([sys.executable, "-c", SCRIPT, str(parent_pid)], check=False).returncode
 
 

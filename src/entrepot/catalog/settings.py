@@ -37,7 +37,8 @@ class Secret:
 class ServerSettings(Struct, frozen=True):
     """Where we listen, and the limits of what a client may send.
 
-    Units: bytes, seconds. `request_timeout_s` bounds the time in which a client has to send a request.
+    Units: bytes, seconds. `request_timeout_s` bounds the time in which a client has to send a request, or to
+    take a part of its answer.
     """
 
     host: str = "127.0.0.1"

@@ -73,9 +73,10 @@ async def _run_demo(wanted: _Wanted, data_dir: Path, log: EventLog) -> None:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with contextlib.AsyncExitStack() as stack:
         settings = await _start_hosts(wanted, data_dir, stack)
-        key = _demo_key(data_dir)
 
         async def announce(gateway: Gateway) -> None:
+            key = _demo_key(data_dir)  # not before the data directory is ours: it ends the keys of others
+            gateway.ledger.refresh_keys()
             print(f"ready http://{wanted.server.host}:{wanted.server.port}/v1 key={key}", flush=True)
 
         await run_gateway(settings, data_dir, log, announce)

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import secrets
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -105,11 +106,14 @@ async def _console(gateway: Gateway, server: ServerSettings, data_dir: Path) -> 
 
     token = secrets.token_urlsafe(32)
     console = console_server(gateway, token, host=server.console_host, port=server.console_port)
-    task = asyncio.create_task(console.serve())
+    family = socket.AF_INET6 if ":" in server.console_host else socket.AF_INET
+    # Bound here, since uvicorn ends the process when it cannot.
+    listening = socket.create_server((server.console_host, server.console_port), family=family)
+    task = asyncio.create_task(console.serve(sockets=[listening]))
     while not console.started:
         if task.done():
             task.result()
-            raise OSError(f"the console could not listen on {server.console_host}:{server.console_port}")
+            raise OSError(f"the console could not start on {server.console_host}:{server.console_port}")
         await asyncio.sleep(0.01)
     name = f"[{server.console_host}]" if ":" in server.console_host else server.console_host
     address = ConsoleAddress(url=f"http://{name}:{server.console_port}", token=token)

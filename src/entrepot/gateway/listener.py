@@ -71,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         self._rejected = False
         self._rejection: Refusal | None = None
         self._paused = False
+        self._unsent_bytes = 0
         self._since_s: float | None = None
         self._reset()
 
@@ -330,20 +331,26 @@ class ClientConnection(asyncio.Protocol):
         """Close when nothing came, or nothing was taken, for the time that is allowed."""
         if self._current is not None and not self._paused:
             return
-        if self._since_s is None:
-            self._since_s = now_s
-            return
-        waited_s = now_s - self._since_s
-        if self._paused or self._transport.is_closing():
-            if waited_s > self._settings.keep_alive_s:
-                self._transport.abort()
-        elif self._rejected:
-            if waited_s > LINGER_S:
-                self._transport.abort()
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if self._since_s is None or unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._since_s = unsent_bytes, now_s
+        elif now_s - self._since_s > self._patience_s:
+            self._lose_patience()
+
+    @property
+    def _patience_s(self) -> float:
+        if self._rejected:
+            return LINGER_S
+        owes = self._paused or self._in_message or self._transport.is_closing()
+        return self._settings.request_timeout_s if owes else self._settings.keep_alive_s
+
+    def _lose_patience(self) -> None:
+        if self._paused or self._rejected or self._transport.is_closing():
+            self._transport.abort()
         elif self._in_message:
-            if waited_s > self._settings.request_timeout_s:
-                self._reject(_refusal(408, "request_timeout", f"no complete request within {waited_s:.0f} s"))
-        elif waited_s > self._settings.keep_alive_s:
+            message = f"no complete request within {self._settings.request_timeout_s:g} s"
+            self._reject(_refusal(408, "request_timeout", message))
+        else:
             self._since_s = None
             self._transport.close()
 
