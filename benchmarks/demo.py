@@ -87,11 +87,9 @@ def main() -> None:
     targets = {"first_start_to_ready_s": FIRST_TARGET_S, "second_start_to_ready_s": SECOND_TARGET_S}
     for name, seconds in figures.items():
         target = targets.get(name)
-        verdict = (
-            ""
-            if target is None
-            else f"  target <= {target:g}  {'reached' if seconds <= target else 'NOT reached'}"
-        )
+        verdict = ""
+        if target is not None:
+            verdict = f"  target <= {target:g}  {'reached' if seconds <= target else 'NOT reached'}"
         print(f"{name:<32} {seconds:8.2f}{verdict}")
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "demo.json").write_text(

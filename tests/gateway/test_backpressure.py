@@ -114,6 +114,17 @@ async def test_a_client_that_never_reads_is_left_in_the_end(tmp_path: Path) -> N
         writer.close()
 
 
+async def test_a_client_that_leaves_without_reading_is_noticed_at_once(tmp_path: Path) -> None:
+    """What waits to be sent to it is no reason to go on at the host."""
+    async with gushing(tmp_path) as (here, host):
+        _, writer = await slow_client(here, here.request(chat(stream=True)))
+        await until(lambda: host.is_stalled)
+        writer.write_eof()
+        await until(lambda: host.left, "the host is still held")
+        await until(lambda: not here.gateway.ledger.open_reservations)
+        writer.close()
+
+
 async def test_a_reply_that_nobody_takes_does_not_hold_its_connection_for_ever(tmp_path: Path) -> None:
     """Also a whole reply, which waits in memory when the attempt is long over."""
     big = plain(completion("x" * 8 * MIB))

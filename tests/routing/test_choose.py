@@ -260,9 +260,9 @@ def exploring(share: float = 0.02) -> Router:
 def test_a_draw_below_the_share_explores_what_is_known_least() -> None:
     """The explored endpoint is tried first, the others follow by score; the decision records the draws."""
     router = exploring()
-    decision = decide(router, chat(slo=Slo(ttft_s=60.0)), now_s=4.0, draw=0.019)
+    decision = decide(router, chat(slo=Slo(ttft_s=60.0)), now_s=4.0, draw=0.004)
     assert decision.explored
-    assert decision.draws == (0.019, 0.0)
+    assert decision.draws == (0.004, 0.0)
     assert hosts(router, decision) == ["new", "known"]
 
 
@@ -273,6 +273,22 @@ def test_other_draws_do_not_explore(draw: float) -> None:
     decision = decide(router, chat(), now_s=4.0, draw=draw)
     assert not decision.explored
     assert hosts(router, decision)[0] == "known"
+
+
+def test_a_dear_endpoint_is_explored_as_much_more_rarely_as_it_is_dearer() -> None:
+    """So exploring costs at most its share of the best score, whatever the worst endpoint would cost."""
+    router = router_of(
+        endpoint("known"),
+        endpoint("dear", prices("90", "90"), ttft_s=90.0),
+        settings=RoutingSettings(exploration_share=0.5),
+    )
+    for step in range(40):
+        router.knowledge.observe(seen(0, 0.1 * step, ttft_s=1.0, tpot_s=0.02))
+    best, dear = decide(router, chat(), now_s=4.0, draw=0.999).candidates
+    bound = 0.5 * best.score / dear.score
+    assert bound < 0.1
+    assert decide(router, chat(), now_s=4.0, draw=0.9 * bound).explored
+    assert not decide(router, chat(), now_s=4.0, draw=1.1 * bound).explored
 
 
 def test_exploration_breaks_no_limit() -> None:

@@ -108,8 +108,9 @@ class Router:
         usd_per_s = self._value_of_time(request.slo, plan.ranking)
         candidates = ordered(scored(request, survey, usd_per_s, alone=plan.tries_one), plan.ranking)
         explored = False
-        if draw < self.settings.exploration_share and plan.explores and len(candidates) > 1:
-            candidates, explored = with_exploration(candidates, draw_pick)
+        share = self.settings.exploration_share
+        if draw < share and plan.explores and len(candidates) > 1:
+            candidates, explored = with_exploration(candidates, draw / share, draw_pick)
         excluded = plan.excluded
         if survey.excluded:
             excluded += tuple(survey.excluded)
@@ -267,10 +268,16 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     return candidates
 
 
-def with_exploration(candidates: list[Candidate], draw_pick: float) -> tuple[list[Candidate], bool]:
-    """Return the candidates with the least known before the others, and whether that changed them."""
+def with_exploration(
+    candidates: list[Candidate], draw: float, draw_pick: float
+) -> tuple[list[Candidate], bool]:
+    """Return the candidates with the least known before the others, and whether that changed them.
+
+    `draw` is uniform in [0, 1). An endpoint that is expected to cost n times the best is explored n times
+    more rarely, so that exploring is expected to cost at most the share that it was given of the best score.
+    """
     unknown = to_explore(candidates, draw_pick)
-    if unknown is None or unknown is candidates[0]:
+    if unknown is None or unknown is candidates[0] or draw * unknown.score > candidates[0].score:
         return candidates, False
     return moved_to_front(candidates, unknown), True
 

@@ -128,7 +128,9 @@ class EndpointMeasures:
         pseudo = PSEUDO_COUNT * unit
         outlook.ttft_s, outlook.ttft_per_in_flight_s = self.ttft.forecast(priors.ttft_s.value, unit)
         outlook.tpot_s, outlook.tpot_per_in_flight_s = self.tpot.forecast(priors.tpot_s.value, unit)
-        outlook.observations = int(100.0 * self.observations / unit + 0.5) / 100.0  # round() takes ten times as long
+        outlook.observations = (
+            int(100.0 * self.observations / unit + 0.5) / 100.0
+        )  # round() takes ten times as long
         prior = priors.failure_share.value
         p_failure = (self.failures + pseudo * prior) / (self.trials + pseudo)
         if self.failures > 0.0:
