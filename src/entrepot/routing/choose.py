@@ -42,10 +42,14 @@ _PlanKey = tuple[Operation, tuple[str, ...], bool, Preferences, frozenset[str] |
 
 
 class Plan(Struct, frozen=True):
-    """What is the same for all requests of one kind: the options, the rows of the models, the exclusions."""
+    """What is the same for all requests of one kind: the options, the rows of the models, the exclusions.
+
+    Units: `windows` tokens; per model the largest context window of all its endpoints, eligible or not.
+    """
 
     options: tuple[Option, ...]
     models: tuple[ModelOutlook, ...]
+    windows: tuple[int, ...]
     excluded: tuple[Exclusion, ...]
     ranking: Ranking
     explores: bool
@@ -160,6 +164,7 @@ class Router:
         return Plan(
             options=tuple(options),
             models=tuple(self.knowledge.model_outlooks[name] for name in names),
+            windows=tuple(max(at.context_tokens for _, at in self._by_model[name]) for name in names),
             excluded=tuple(excluded),
             ranking=ranking,
             explores=not preferences.order and preferences.sort is None and preferences.allow_fallbacks,
@@ -193,16 +198,12 @@ class Router:
 def surveyed(request: Request, plan: Plan) -> Survey:
     """Return which options the request fits within its limits, and what is expected of each.
 
-    When no window holds it at the cautious count of tokens, those that hold it at the expected count are
-    taken: a doubt is settled for the sender.
+    When no window of the models holds it at the cautious count of tokens, the expected count decides: a doubt
+    is settled for the sender. It must not depend on who is eligible, or a preference could add an endpoint.
     """
-    survey = _surveyed(request, plan, [size(request, model) for model in plan.models])
-    if survey.options or all(gone.reason is not ExclusionReason.CONTEXT for gone in survey.excluded):
-        return survey
-    return _surveyed(request, plan, [size(request, model, cautious=False) for model in plan.models])
-
-
-def _surveyed(request: Request, plan: Plan, sizes: list[Size]) -> Survey:
+    sizes = [size(request, model) for model in plan.models]
+    if all(of.context_tokens > window for of, window in zip(sizes, plan.windows, strict=True)):
+        sizes = [size(request, model, cautious=False) for model in plan.models]
     survey = Survey(sizes, [], [], [])
     slo, most = request.slo, request.max_output_tokens
     limited = slo.ttft_s is not None or slo.tokens_per_s is not None
