@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.gateways import EMBEDDING, R1, SMOL, Running, chat, demo
-from tests.e2e.programs import descendants, is_open, until
+from tests.e2e.programs import command, descendants, free_port, is_open, until
 
 SIX_HOSTS = {"deepseek", "parasail", "friendli", "azure", "lambda", "nebius"}
 
@@ -150,6 +150,22 @@ def test_metrics_and_health_are_where_the_docs_say(here: Running) -> None:
     assert here.exchange("GET", "/health", key="none").status == 200
     assert is_open(here.console_port)
     assert here.exchange("GET", "/metrics").status == 404
+
+
+@pytest.mark.parametrize("taken", ["--data-dir", "--port", "--console-port"])
+def test_a_demo_that_cannot_start_says_why_and_leaves_the_running_one_alone(
+    here: Running, tmp_path: Path, taken: str
+) -> None:
+    """A second demo on the same directory or port exits 1 with one line; the first keeps its key."""
+    free = {"--data-dir": tmp_path / "data", "--port": free_port(), "--console-port": free_port()}
+    busy = {"--data-dir": here.data_dir, "--port": here.port, "--console-port": here.console_port}
+    options = [str(part) for option in ({**free, taken: busy[taken]}).items() for part in option]
+    ended = command("demo", "--no-local-model", *options, status=1)
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(busy[taken]) in ended.stderr
+    assert here.post(chat(max_tokens=1)).status == 200
+    assert here.ask("endpoints")
 
 
 @pytest.fixture(scope="module")

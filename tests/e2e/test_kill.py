@@ -1,4 +1,4 @@
-"""kill -9 of the gateway in the middle of fifty streams: what was sent is in the ledger, and stays payable.
+"""The gateway ends in the middle of fifty streams: what was sent is in the ledger, and stays payable.
 
 The moment is seeded: how many streams have content by then, how much, and how long their answers may get.
 """
@@ -23,10 +23,14 @@ MOST_TOKENS = 4000  # of about 15,000 in all: the others are still to come when 
 SPEEDUP = 50
 CONTENT = b'"content":"'
 LAST_EVENT = b"data: [DONE]"
+ERROR = b'{"error":{'
 
 
 class Streams:
-    """Fifty answers under way, until the gateway is killed. `whole` and `broken` count how they ended."""
+    """Fifty answers under way until the gateway ends.
+
+    `whole` and `broken` count how they ended, `told` those of the broken that ended with an error.
+    """
 
     def __init__(self, here: Running, random: Random) -> None:
         self._here = here
@@ -34,37 +38,39 @@ class Streams:
         self._enough_streams = random.randint(1, STREAMS - 10)
         self._enough_tokens = random.randint(1, MOST_TOKENS)
         self._streams = self._tokens = 0
-        self._killed = asyncio.Event()
+        self._enough = asyncio.Event()
         self.whole = 0
         self.broken = 0
+        self.told = 0
 
-    async def run_until_killed(self) -> None:
-        """Start the streams, and kill the gateway once they have as much content as the seed says."""
+    async def run_until(self, number: signal.Signals) -> None:
+        """Start the streams, and signal the gateway once they have as much content as the seed says."""
         async with asyncio.timeout(DEADLINE_S):
             streams = [asyncio.create_task(self._one(most_tokens)) for most_tokens in self._lengths]
-            await self._killed.wait()
-            self._here.program.signal(signal.SIGKILL)
+            await self._enough.wait()
+            self._here.program.signal(number)
             await asyncio.gather(*streams)
 
     async def _one(self, most_tokens: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._here.port)
-        writer.write(self._request(most_tokens))
         received = b""
         with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                self._note(data, is_first=CONTENT not in received)
-                received += data
-        writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._here.port)
+            with contextlib.closing(writer):
+                writer.write(self._request(most_tokens))
+                while data := await reader.read(65536):
+                    self._note(data, is_first=CONTENT not in received)
+                    received += data
         is_whole = LAST_EVENT in received
         self.whole += is_whole
         self.broken += not is_whole
+        self.told += ERROR in received
 
     def _note(self, data: bytes, *, is_first: bool) -> None:
         tokens = data.count(CONTENT)
         self._streams += bool(tokens) and is_first
         self._tokens += tokens
         if self._streams >= self._enough_streams and self._tokens >= self._enough_tokens:
-            self._killed.set()
+            self._enough.set()
 
     def _request(self, most_tokens: int) -> bytes:
         body = json.dumps(chat("Go on.", max_tokens=most_tokens, stream=True)).encode()
@@ -76,9 +82,10 @@ class Streams:
 
 
 def configuration(hosts: Hosts, directory: Path) -> Path:
-    """Return the file that tells a gateway of the hosts."""
+    """Return the file that tells a gateway of the hosts, and to be quick when it is told to end."""
     path = directory / "entrepot.toml"
-    text = f"[routing]\ntime_scale = {hosts.speedup}\n\n{hosts.config}"
+    own = f"[server]\nshutdown_grace_s = 0.01\n\n[routing]\ntime_scale = {hosts.speedup}\n\n"
+    text = own + hosts.config
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -92,7 +99,7 @@ def test_after_a_kill_every_request_that_a_host_saw_has_its_entries(tmp_path: Pa
         key = make_key(data_dir, "tests")
         with serve(data_dir, config, key) as here:
             streams = Streams(here, Random(seed))
-            asyncio.run(streams.run_until_killed())
+            asyncio.run(streams.run_until(signal.SIGKILL))
             assert here.program.wait() == -signal.SIGKILL
             until(lambda: not here.program.left, "the poster ends with its gateway, started up or not")
         assert streams.broken > 0
@@ -102,6 +109,22 @@ def test_after_a_kill_every_request_that_a_host_saw_has_its_entries(tmp_path: Pa
             assert here.post(chat(max_tokens=2)).status == 200
             hosts.wait_until_idle()
             check_true_up(here, hosts)
+
+
+def test_a_gateway_that_is_told_to_end_settles_what_it_cuts(tmp_path: Path) -> None:
+    """Streams that outlast the grace are cut and told so; their cost is estimated, none is unknown."""
+    data_dir = tmp_path / "data"
+    with simulated_hosts(tmp_path, speedup=SPEEDUP) as hosts:
+        key = make_key(data_dir, "tests")
+        with serve(data_dir, configuration(hosts, tmp_path), key) as here:
+            streams = Streams(here, Random(0))
+            asyncio.run(streams.run_until(signal.SIGTERM))
+            assert here.program.wait() == 0
+        assert streams.told > 0
+        hosts.wait_until_idle()
+        report = here.ask("ledger", "report", "--by", "host")["total"]
+        assert report["unknown_nusd"] == report["reserved_nusd"] == 0
+        check_true_up(here, hosts)
 
 
 def check_recovery(here: Running, hosts: Hosts) -> None:

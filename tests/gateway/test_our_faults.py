@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from entrepot.gateway import attempt, gateway, relay, routes
-from entrepot.testing.gateway_here import Answer
+from entrepot.gateway.exchange import Exchange
+from entrepot.testing.gateway_here import Answer, read_answer
 from entrepot.testing.scripted_host import (
     STREAM_HEAD,
     chunk,
@@ -21,7 +22,7 @@ from entrepot.testing.scripted_host import (
     usage_chunk,
 )
 from entrepot.wire.answer import AnswerScan
-from tests.gateway.scene import Scene, chat, scene
+from tests.gateway.scene import Scene, chat, scene, until
 
 WORDS = "the patient is called Alice"
 
@@ -42,13 +43,13 @@ def check_told(s: Scene, answer: Answer) -> None:
     assert "Traceback" not in answer.body.decode()
 
 
-def check_logged(s: Scene) -> None:
+def check_logged(s: Scene, *, where: str = "boom") -> None:
     """Check that the log says what kind of bug it was and where, and nothing of the prompt."""
     (line,) = [
         line for line in map(json.loads, s.here.log.getvalue().splitlines()) if line["event"] == "fault"
     ]
     assert (line["level"], line["problem"]) == ("error", "KeyError")
-    assert "boom" in line["where"]
+    assert where in line["where"]
     assert "Alice" not in s.here.log.getvalue()
 
 
@@ -148,6 +149,31 @@ async def test_a_bug_behind_the_answer_is_told_in_the_log(
             check_told(s, await s.here.post(chat(WORDS)))
         assert await s.ended() == ["a settle OK"]
         assert await serves_on(s)
+
+
+async def test_a_bug_after_the_reply_does_not_get_into_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has its answer: the 500 has no place any more."""
+    reply = Exchange.reply
+
+    def reply_and_fail(self: Exchange, *args: object, **options: object) -> None:
+        reply(self, *args, **options)  # type: ignore[arg-type]
+        boom()
+
+    async with scene(tmp_path) as s:
+        for text in ("one", "two"):
+            s.a.script(plain(completion(text)))
+        reader, writer = await s.here.open()
+        with monkeypatch.context() as patch:
+            patch.setattr(Exchange, "reply", reply_and_fail)
+            writer.write(s.here.request(chat(WORDS)))
+            assert (await read_answer(reader)).json == completion("one")
+            await until(s.here.log.getvalue)
+        writer.write(s.here.request(chat()))
+        assert (await read_answer(reader)).json == completion("two")
+        check_logged(s, where="reply_and_fail")
+        writer.close()
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/test/model/endpoints", "/v1/generation?id=x"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from entrepot.catalog.settings import EndpointSettings, Secret
-from entrepot.testing.gateway_here import GatewayHere, endpoint_at, gateway_here
+from entrepot.catalog.settings import EndpointSettings, Secret, ServerSettings
+from entrepot.testing.gateway_here import GatewayHere, endpoint_at, gateway_here, read_answer
 from entrepot.testing.scripted_host import (
     STREAM_HEAD,
     ScriptedHost,
@@ -26,7 +27,7 @@ from entrepot.testing.scripted_host import (
     stream,
 )
 from tests.gateway.certificates import Certificates
-from tests.gateway.scene import attempts_in, chat, host_that, until
+from tests.gateway.scene import attempts_in, chat, host_that, scene, until
 
 Change = Callable[[EndpointSettings], EndpointSettings]
 
@@ -130,6 +131,38 @@ async def test_a_client_that_leaves_is_noticed_behind_tls(tmp_path: Path, certif
         writer.close()
         await until(lambda: host.closed_by_client == 1)
         assert attempts_in(here.entries()) == ["a settle CANCELLED estimated"]
+
+
+async def test_clients_may_come_through_tls(tmp_path: Path, certificates: Certificates) -> None:
+    """A stream, a refusal with the body still on its way, and a client that leaves: all as without it."""
+    trusting = ssl.create_default_context(cafile=certificates.authority)
+    async with (
+        scene(tmp_path, hosts=1, server=ServerSettings(max_body_bytes=65536)) as s,
+        AsyncExitStack() as stack,
+    ):
+        protocol = s.here.gateway.listener.protocol
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(protocol, "127.0.0.1", 0, ssl=certificates.server_context())
+        stack.callback(listening.close)
+        port = listening.sockets[0].getsockname()[1]
+
+        async def open_secure() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+
+        s.a.script(stream(delta("Hi"), delta(finish_reason="stop")))
+        reader, writer = await open_secure()
+        writer.write(s.here.request(chat(stream=True)))
+        assert (await read_answer(reader)).body == sse(delta("Hi"), delta(finish_reason="stop"), "[DONE]")
+        writer.write(s.here.request(b" " * 1_000_000))
+        assert (await read_answer(reader)).status == 413
+        writer.close()
+        s.a.script(STREAM_HEAD + chunk(sse(delta("Hel"))), "wait for close")
+        reader, writer = await open_secure()
+        writer.write(s.here.request(chat(stream=True)))
+        await reader.readuntil(b"Hel")
+        writer.close()
+        await until(lambda: s.a.closed_by_client == 1)
+        assert await s.ended() == ["a settle OK estimated", "a settle CANCELLED estimated"]
 
 
 async def test_a_plain_http_host_is_asked_through_a_proxy_by_its_whole_url(tmp_path: Path) -> None:
