@@ -80,3 +80,11 @@ def test_the_size_of_a_request(
     assert measured.billed_output_tokens == output * choices
     assert measured.bound_prompt_tokens == 4000 + TEMPLATE_TOKENS
     assert size(request, model(), cautious=False).context_tokens < window
+
+
+def test_an_attachment_fills_no_context_window() -> None:
+    """A picture of a megabyte is not a quarter of a million tokens; its bytes stay in the bound."""
+    request = replace(chat(prompt_bytes=1_000_400), attachment_bytes=1_000_000)
+    of = size(request, model())
+    assert of.prompt_tokens == 100
+    assert of.bound_prompt_tokens == 1_000_400 + TEMPLATE_TOKENS

@@ -266,3 +266,20 @@ def test_parameters_that_the_host_does_not_take_are_dropped() -> None:
 def test_an_embedding_gets_no_output_limit() -> None:
     """It has no output."""
     assert sent(parsed(EMBEDDING), max_output_tokens=50) == MINIMAL[EMBEDDING] | {"model": "r1"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 50_000}},
+        {"type": "input_audio", "input_audio": {"data": "A" * 50_000, "format": "wav"}},
+    ],
+)
+def test_files_written_into_the_body_are_not_text(part: Fields) -> None:
+    """Their bytes bound what a request can cost, and say nothing of its tokens."""
+    content = [{"type": "text", "text": "What is this?"}, part]
+    text = json.dumps({"model": "m/x", "messages": [{"role": "user", "content": content}]}).encode()
+    request = accepted(text).request
+    assert request.prompt_bytes == len(text)
+    assert request.attachment_bytes == 50_000
+    assert request.text_bytes == len(text) - 50_000

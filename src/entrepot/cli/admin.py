@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import typer
 
-from entrepot.cli.gateway_process import CONSOLE_FILE, ConsoleAddress
+from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 
 TIMEOUT_S = 10.0
 

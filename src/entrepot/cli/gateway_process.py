@@ -16,6 +16,7 @@ from time import monotonic, time, time_ns
 import msgspec
 
 from entrepot.catalog.settings import ServerSettings, Settings
+from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 from entrepot.cli.processes import Child
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
@@ -24,20 +25,12 @@ from entrepot.ledger.ledger import Ledger
 from entrepot.routing.kpi.knowledge import Knowledge
 
 KNOWLEDGE_FILE = "knowledge.bin"
-CONSOLE_FILE = "console.json"
 SAVE_INTERVAL_S = 5.0
 POSTER_RESTART_S = 1.0
 BACKLOG = 4096
 COLLECTOR_THRESHOLD = 20_000  # new objects between two looks; CPython's own is 700
 
 Announce = Callable[[Gateway], Awaitable[None]]
-
-
-class ConsoleAddress(msgspec.Struct, frozen=True):
-    """Where the console of a running gateway is; written to the data directory for our own commands."""
-
-    url: str
-    token: str
 
 
 async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announce: Announce) -> None:

@@ -67,8 +67,11 @@ def console_app(gateway: Gateway, token: str) -> Starlette:
             entries = [correction.entry(time_ns()) for correction in wanted]
         except ValueError as error:
             return JSONResponse({"error": {"message": str(error)}}, 400)
+        answers = zip(wanted, [gateway.ledger.correct(entry) for entry in entries], strict=True)
         conflicts = [
-            str(conflict) for entry in entries if (conflict := gateway.ledger.correct(entry)) is not None
+            f"{correction.request_id}, attempt {correction.attempt}: {conflict.reason}"
+            for correction, conflict in answers
+            if conflict is not None
         ]
         return _json({"applied": len(entries) - len(conflicts), "conflicts": conflicts})
 

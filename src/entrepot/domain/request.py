@@ -57,8 +57,9 @@ class Preferences(Struct, frozen=True):
 class Request(Struct, frozen=True):
     """One request as routing sees it.
 
-    Units: `prompt_bytes` bytes of the request body; `max_output_tokens` tokens per choice, None where the
-    sender set no limit; `choices` answers asked for (`n` times the number of prompts).
+    Units: `prompt_bytes` bytes of the request body, of which `attachment_bytes` are files written into it
+    (images, audio): those bound what it can cost, and say nothing of its tokens; `max_output_tokens` tokens
+    per choice, None where the sender set no limit; `choices` answers asked for (`n` times the prompts).
     """
 
     operation: Operation
@@ -70,3 +71,9 @@ class Request(Struct, frozen=True):
     parameters: frozenset[str] = frozenset()
     slo: Slo = Slo()
     preferences: Preferences = Preferences()
+    attachment_bytes: int = 0
+
+    @property
+    def text_bytes(self) -> int:
+        """Return the bytes of the body that are not attachments."""
+        return self.prompt_bytes - self.attachment_bytes

@@ -15,6 +15,7 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
     Units: `now_s` monotonic seconds.
     """
     settled = closing if isinstance(closing, Settle) else None
+    request = attempt.call.body.request
     reported = settled is not None and not settled.usage.estimated
     return Observation(
         endpoint_index=attempt.target.index,
@@ -23,11 +24,11 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
         ttft_s=_known(settled.ttft_s) if settled is not None else None,
         tpot_s=_known(settled.tpot_s) if settled is not None else None,
         answer_s=closing.answer_s,
-        prompt_bytes=attempt.call.body.request.prompt_bytes,
+        prompt_bytes=0 if request.attachment_bytes else request.prompt_bytes,
         prompt_tokens=settled.usage.prompt_tokens if settled is not None and reported else None,
         cached_tokens=settled.usage.cached_tokens if settled is not None and reported else 0,
         output_tokens=settled.usage.output_tokens if settled is not None and reported else None,
-        choices=attempt.call.body.request.choices,
+        choices=request.choices,
         wire_bytes=settled.wire_bytes if settled is not None else 0,
         in_flight=attempt.in_flight,
         censored=attempt.censored,

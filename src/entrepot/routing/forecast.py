@@ -92,9 +92,9 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
 
     A request of several prompts (completions, embeddings) is taken to share its bytes evenly among them.
     """
-    prompt_bytes, limit, choices = request.prompt_bytes, request.max_output_tokens, request.choices
-    prompt_tokens = prompt_bytes * model.tokens_per_byte
-    cautious_tokens = prompt_bytes * model.cautious_tokens_per_byte if cautious else prompt_tokens
+    text_bytes, limit, choices = request.text_bytes, request.max_output_tokens, request.choices
+    prompt_tokens = text_bytes * model.tokens_per_byte
+    cautious_tokens = text_bytes * model.cautious_tokens_per_byte if cautious else prompt_tokens
     one_prompt = cautious_tokens
     operation = request.operation
     if choices > 1 and operation is not Operation.CHAT:
@@ -111,7 +111,7 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
         output_tokens,
         output_tokens * choices,
         one_prompt + room,
-        prompt_bytes + TEMPLATE_TOKENS,
+        request.prompt_bytes + TEMPLATE_TOKENS,
     )
 
 

@@ -45,6 +45,7 @@ _encode = Encoder().encode
 _NULL = b"null"
 _TRUE = Raw(b"true")
 _USAGE_WANTED = Raw(b'{"include_usage":true}')
+_ATTACHMENT_MARKERS = (b";base64,", b'"data":"', b'"data": "')
 _NANO_DOLLAR = Decimal(1).scaleb(-9)
 _ROOMY = Context(prec=60)  # digits: the largest capped amount needs 25
 
@@ -115,8 +116,27 @@ def parse_body(body: bytes, operation: Operation, *, caps: Caps = DEFAULT_CAPS) 
             frozenset(fields).difference(NOT_PARAMETERS),
             slo,
             preferences,
+            _attachment_bytes(body),
         ),
     )
+
+
+def _attachment_bytes(body: bytes) -> int:
+    """Return the bytes of files that are written into the body: images in `data:` URLs, audio.
+
+    Found by what stands before them, in one pass whatever the body is: their tokens depend on pixels and
+    seconds, so as text they would fill any context window.
+    """
+    found = 0
+    for marker in _ATTACHMENT_MARKERS:
+        start = body.find(marker)
+        while start >= 0:
+            start += len(marker)
+            end = body.find(b'"', start)
+            end = len(body) if end < 0 else end
+            found += end - start
+            start = body.find(marker, end)
+    return found
 
 
 def host_body(
