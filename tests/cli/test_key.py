@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.ledger.keys import digest_of, list_keys
+from entrepot.ledger.keys import KeyCaps, digest_of, list_keys
 from entrepot.ledger.ledger import Ledger
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make
@@ -84,3 +84,14 @@ def test_without_keys_the_list_says_how_to_make_one(tmp_path: Path) -> None:
     ran = entrepot("key", "list", "--data-dir", tmp_path / "new")
     assert (ran.status, ran.out) == (0, "")
     assert "entrepot key create" in ran.err
+
+
+def test_caps_are_set_and_taken_back(tmp_path: Path) -> None:
+    """Both kinds in one call; a call without options goes back to the configuration's."""
+    entrepot("key", "create", "--name", "a", "--data-dir", tmp_path)
+    ran = entrepot("key", "caps", "a", "--usd-per-hour", "20", "--seconds", "60", "--data-dir", tmp_path)
+    assert (ran.status, list_keys(tmp_path)[0].caps) == (0, KeyCaps(20.0, 60.0))
+    assert "usd_per_hour 20" in ran.out
+    entrepot("key", "caps", "a", "--data-dir", tmp_path)
+    assert list_keys(tmp_path)[0].caps == KeyCaps()
+    assert entrepot("key", "caps", "a", "--seconds", "-1", "--data-dir", tmp_path).status == 2

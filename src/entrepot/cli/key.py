@@ -7,18 +7,22 @@ from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import NOTHING, clock_text, print_columns, usd_column
 from entrepot.domain.money import nusd_from_usd, usd_text
-from entrepot.ledger.keys import Key, create_key, list_keys, revoke_key, set_budget
+from entrepot.ledger.keys import Key, KeyCaps, create_key, list_keys, revoke_key, set_budget, set_caps
 
 if TYPE_CHECKING:
     from entrepot.ledger.report import ReportRow
 
+MOST = 1e9  # a finite end for what may be typed; requests are bounded by far less
+
 app = typer.Typer(
-    help="Make, list and revoke API keys; a running gateway follows within a second.", no_args_is_help=True
+    help="Make, list, limit and revoke API keys; a running gateway follows within a second.",
+    no_args_is_help=True,
 )
 
 NameOrId = Annotated[str, typer.Argument(help="The name or the number of the key.", metavar="NAME|ID")]
@@ -85,6 +89,34 @@ def budget(
     else:
         limit = _limit_text(changed.budget_nusd)
         typer.echo(f"key {changed.key_id}, {changed.name}, has {limit}; a gateway knows within a second")
+
+
+@app.command()
+def caps(
+    data_dir: DataDir,
+    key: NameOrId,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(min=0, max=MOST, help="The dearest value of time that a request may name.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, max=MOST, help="The longest time that a limit may name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the largest values that requests with a key may ask for; without options, the configured ones."""
+    changed = set_caps(data_dir, key, KeyCaps(usd_per_hour, seconds), time_ns())
+    if as_json:
+        typer.echo(
+            json.dumps({"id": changed.key_id, "name": changed.name, **msgspec.structs.asdict(changed.caps)})
+        )
+        return
+    shown = [
+        f"{name} {value:g}"
+        for name, value in msgspec.structs.asdict(changed.caps).items()
+        if value is not None
+    ]
+    text = ", ".join(shown) or "the configuration's"
+    typer.echo(f"caps of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
 def _limit_text(budget_nusd: int | None) -> str:
