@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
@@ -206,4 +207,24 @@ async def test_a_journal_that_cannot_be_written_stops_new_requests_and_nothing_e
         assert (s.a.connections, s.b.connections) == (0, 0)
         assert (await s.here.get("/v1/models")).status == 200
         journal.fault = None
+        assert await serves_on(s)
+
+
+async def test_a_bug_in_telling_of_a_bug_closes_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client must not wait for ever; the operator gets a line for each of the two."""
+    async with scene(tmp_path) as s:
+        asyncio.get_running_loop().set_exception_handler(s.here.gateway.loop_fault)
+        with monkeypatch.context() as patch:
+            patch.setattr(gateway, "parse_body", boom)
+            patch.setattr(Exchange, "refuse", boom)
+            reader, writer = await s.here.open()
+            writer.write(s.here.request(chat(WORDS)))
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await read_answer(reader)
+            writer.close()
+        gc.collect()  # the loop tells of a task that failed when the task is gone
+        await until(lambda: s.here.log.getvalue().count('"fault"') == 2)
+        assert "Alice" not in s.here.log.getvalue()
         assert await serves_on(s)

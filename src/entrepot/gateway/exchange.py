@@ -127,6 +127,14 @@ class Exchange:
             headers += b"retry-after: %d\r\n" % max(1, round(refusal.retry_after_s))
         self.reply(refusal.http_status, error_body(refusal, text_id), headers=headers)
 
+    def fail(self, refusal: Refusal) -> None:
+        """Refuse after a fault of ours; when even that fails, close: a client must not wait for ever."""
+        try:
+            self.refuse(refusal)
+        except BaseException:
+            self._transport.abort()
+            raise
+
     def start(self, headers: bytes) -> None:
         """Begin a streamed reply of server-sent events."""
         self.started = True

@@ -129,7 +129,7 @@ class Gateway:
             await answering
         except Exception as error:  # noqa: BLE001 - the shell's one boundary: nobody above could answer
             self.log.error("fault", problem=_problem(error), where=_where(error))
-            exchange.refuse(_OUR_FAULT)
+            exchange.fail(_OUR_FAULT)
         finally:
             del self._tasks[exchange]
 
