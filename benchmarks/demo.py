@@ -5,12 +5,14 @@ is not what is measured.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -38,18 +40,22 @@ def start(checkout: Path, data_dir: Path) -> tuple[subprocess.Popen[str], str, f
         env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")},
     )
     assert demo.stdout is not None
-    for line in demo.stdout:
-        if line.startswith("ready "):
-            return demo, line, time.monotonic() - began_s
-        if time.monotonic() - began_s > LIMIT_S:
-            break
+    limit = threading.Timer(LIMIT_S, stop, [demo])  # a silent demo ends too
+    limit.start()
+    try:
+        for line in demo.stdout:
+            if line.startswith("ready "):
+                return demo, line, time.monotonic() - began_s
+    finally:
+        limit.cancel()
     stop(demo)
     raise SystemExit("demo was not ready; its messages are above")
 
 
 def stop(demo: subprocess.Popen[str]) -> None:
     """Ends the demo, which ends its children."""
-    os.killpg(demo.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(demo.pid, signal.SIGTERM)
     demo.wait(30)
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.domain.endpoint import Operation
 from entrepot.domain.usage import Usage
 from entrepot.wire.answer import MOST_HELD_BYTES, REMEMBERED_BYTES, AnswerScan
 from tests.wire.streams import (
@@ -31,9 +30,9 @@ from tests.wire.streams import (
 BYTES_PER_TOKEN = 4.0
 
 
-def new_scan(*, hide_usage: bool = True, operation: Operation = Operation.CHAT) -> AnswerScan:
+def new_scan(*, hide_usage: bool = True) -> AnswerScan:
     """Return a scan that has seen nothing."""
-    return AnswerScan(operation=operation, hide_usage=hide_usage, bytes_per_token=BYTES_PER_TOKEN)
+    return AnswerScan(hide_usage=hide_usage, bytes_per_token=BYTES_PER_TOKEN)
 
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
@@ -67,7 +66,7 @@ def time_of(recording: Recording, position: int | None, pieces: list[bytes]) -> 
 
 def check(recording: Recording, pieces: list[bytes], *, hide_usage: bool) -> None:
     """Assert that all is forwarded and found that the recording says."""
-    scan = new_scan(hide_usage=hide_usage, operation=recording.operation)
+    scan = new_scan(hide_usage=hide_usage)
     forwarded = relayed(scan, pieces)
     assert forwarded == (recording.shown if hide_usage else recording.stream)
     assert scan.usage == recording.usage

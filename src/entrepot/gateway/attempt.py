@@ -1,7 +1,6 @@
-"""One try of a request at one endpoint: sent, relayed, and turned into a ledger entry and an observation.
+"""One try of a request at one endpoint: reserved for, sent, relayed, and how it went.
 
-What an attempt cost is known in four ways, and the difference is kept: the host reported usage; it
-was cut and its tokens are estimated from bytes; it surely cost nothing; or nobody knows, *at most X*.
+What it cost is told in `gateway.closing`, what it taught in `gateway.observe`.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Attempt:
         self.place = place
         self.began_s = monotonic()
         self.output_limit = output_limit
-        self.bound_nusd = target.bound_nusd(call.body.request, output_limit)
+        self.bound_nusd = target.bound_nusd(call.body.request, candidate.bound_prompt_tokens, output_limit)
         self._fresh = fresh
 
     @property
@@ -129,7 +128,7 @@ class Attempt:
         if not (call.body.stream or fold):
             return PlainRelay(exchange, operation, sent_s=self.began_s)
         hide = call.body.stream and not call.body.include_usage
-        scan = AnswerScan(operation=operation, hide_usage=hide, bytes_per_token=bytes_per_token)
+        scan = AnswerScan(hide_usage=hide, bytes_per_token=bytes_per_token)
         if fold:
             return FoldRelay(exchange, scan, call.body.request, sent_s=self.began_s)
         return StreamRelay(

@@ -30,7 +30,7 @@ from entrepot.gateway.listener import Listener
 from entrepot.gateway.log import EventLog
 from entrepot.gateway.observe import observation
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
-from entrepot.gateway.routes import CALLS, answer_read
+from entrepot.gateway.routes import CALLS, answer_read, wrong_method
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
@@ -194,7 +194,7 @@ class Gateway:
         at_ns = time_ns()
         exchange.request_id = request_id = self._ids.next(at_ns)
         if exchange.method != b"POST":
-            return _wrong_method(exchange.method, "POST")
+            return wrong_method(exchange, "POST")
         key = self.key_of(exchange)
         if isinstance(key, Refusal):
             return key
@@ -384,12 +384,3 @@ def _problem(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-4:]))
-
-
-def _wrong_method(method: bytes, allowed: str) -> Refusal:
-    return Refusal(
-        http_status=405,
-        type="invalid_request_error",
-        code="method_not_allowed",
-        message=f"{method.decode('latin-1')} is not possible here; use {allowed}",
-    )

@@ -38,7 +38,7 @@ async def answer_read(gateway: Gateway, exchange: Exchange) -> None:
         return
     if not path.startswith("/v1/"):
         known = path == "/health"
-        exchange.refuse(_wrong_method(exchange.method, path) if known else _not_found(path))
+        exchange.refuse(wrong_method(exchange, "GET") if known else _not_found(path))
         return
     key = gateway.key_of(exchange)
     if isinstance(key, Refusal):
@@ -47,7 +47,7 @@ async def answer_read(gateway: Gateway, exchange: Exchange) -> None:
         return
     if not is_read:
         known = path.startswith(READ_PATHS)
-        exchange.refuse(_wrong_method(exchange.method, path) if known else _not_found(path))
+        exchange.refuse(wrong_method(exchange, "GET") if known else _not_found(path))
         return
     if path == "/v1/generation":
         await _answer_generation(gateway, exchange, key)
@@ -181,10 +181,10 @@ def _not_found(path: str) -> Refusal:
     )
 
 
-def _wrong_method(method: bytes, path: str) -> Refusal:
-    return _refusal(
-        405, "method_not_allowed", f"{method.decode('latin-1')} is not possible on {path}; use GET"
-    )
+def wrong_method(exchange: Exchange, allowed: str) -> Refusal:
+    """Return the refusal of a method that a known path does not take."""
+    method, path = exchange.method.decode("latin-1"), unquote(exchange.path.decode("latin-1"))
+    return _refusal(405, "method_not_allowed", f"{method} is not possible on {path}; use {allowed}")
 
 
 def _unknown_model(gateway: Gateway, name: str) -> Refusal:

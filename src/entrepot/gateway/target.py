@@ -12,7 +12,6 @@ from entrepot.gateway import headers
 from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.ledger import EndpointRef
-from entrepot.routing.forecast import TEMPLATE_TOKENS
 from entrepot.wire.body import LIMIT_FIELDS
 
 USER_AGENT = "entrepot"
@@ -49,14 +48,14 @@ class Target:
             self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
 
-    def bound_nusd(self, request: Request, limit: int | None) -> int:
+    def bound_nusd(self, request: Request, prompt_tokens: int, limit: int | None) -> int:
         """Return the most that one attempt of a request can cost here; `limit` is ours, per choice."""
         if request.operation is Operation.EMBEDDING:
             output_tokens = 0
         else:
             sent = limit or request.max_output_tokens if self._takes_limits else None
             output_tokens = (sent or self._most_output_tokens) * request.choices
-        return self.prices.bound_nusd(request.prompt_bytes + TEMPLATE_TOKENS, output_tokens)
+        return self.prices.bound_nusd(prompt_tokens, output_tokens)
 
     def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
         """Return the head of a request to the host, up to and with its blank line."""

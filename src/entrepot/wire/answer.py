@@ -8,7 +8,6 @@ each chunk as it comes would cost more than all the rest of the relay.
 from collections.abc import Callable
 from math import ceil
 
-from entrepot.domain.endpoint import Operation
 from entrepot.domain.usage import Usage
 from entrepot.wire.error_body import HostError, host_error
 from entrepot.wire.sse import (
@@ -78,14 +77,12 @@ class AnswerScan:
         "first_tokens",
         "last_content_s",
         "model",
-        "operation",
         "started",
         "usage",
         "wire_bytes",
     )
 
-    def __init__(self, *, operation: Operation, hide_usage: bool, bytes_per_token: float) -> None:
-        self.operation = operation
+    def __init__(self, *, hide_usage: bool, bytes_per_token: float) -> None:
         self.started = False
         self.done = False
         self.cut_by_length = False
