@@ -15,7 +15,7 @@ RUNTIME_EXTRAS := --extra local --extra prices --extra planner --extra console -
 UV_COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup setup-dev demo test check format bench evidence lock clean
+.PHONY: help setup setup-dev demo test crash check format bench evidence lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +29,9 @@ demo: setup ## start everything with a small local model and simulated hosts: ma
 
 test: setup-dev ## run the tests: make test ARGS="tests/routing -x"
 	$(BIN)/python -m pytest $(ARGS)
+
+crash: setup-dev ## kill the gateway N times under load: make crash N=1000 SEED=7 STORE=sqlite|postgres|both
+	$(BIN)/python -m tests.crash $(if $(N),--kills $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
 
 check: setup-dev ## linters, types, layers, sizes, locks
 	$(BIN)/ruff check .

@@ -128,3 +128,12 @@ def make_key(data_dir: Path, name: str, *, budget_usd: str | None = None) -> str
 def chat(text: str = "What is an entrepot?", *, model: str = R1, **fields: object) -> dict[str, Any]:
     """Return the fields of a chat request."""
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def raw_post(path: str, body: object, key: str) -> bytes:
+    """Return the bytes of a request whose connection ends with its answer, for clients that read bytes."""
+    data = json.dumps(body).encode()
+    return (
+        b"POST %b HTTP/1.1\r\nhost: here\r\nconnection: close\r\nauthorization: Bearer %b\r\n"
+        b"content-length: %d\r\n\r\n%b" % (path.encode(), key.encode(), len(data), data)
+    )

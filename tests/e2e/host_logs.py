@@ -88,13 +88,16 @@ def _nusd(usd: str) -> int:
 
 
 @contextlib.contextmanager
-def simulated_hosts(directory: Path, *, speedup: float, hosts: str = "") -> Iterator[Hosts]:
+def simulated_hosts(
+    directory: Path, *, speedup: float, hosts: str = "", scenario: Path | None = None, seed: int = 0
+) -> Iterator[Hosts]:
     """Run `entrepot host simulate`; `config` are the blocks that it prints for `entrepot.toml`."""
     port, log = free_port(), directory / "hosts.jsonl"
     picked = ("--hosts", hosts) if hosts else ()
-    arguments = ("host", "simulate", "--port", str(port), *picked)
+    told = ("--scenario", str(scenario)) if scenario else ()
+    arguments = ("host", "simulate", "--port", str(port), *picked, *told)
     config = command(*arguments, "--print-config").stdout
-    rest = ("--speedup", str(speedup), "--log", str(log))
+    rest = ("--speedup", str(speedup), "--log", str(log), "--seed", str(seed))
     with running(*arguments, *rest, directory=directory / "hosts.said") as program:
         yield Hosts(program.ready(), log, speedup, config)
 

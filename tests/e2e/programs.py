@@ -90,9 +90,10 @@ class Program:
 
     def ready(self) -> str:
         """Return what the command says after `ready `, once it says so."""
-        return until(self._ready_text, f"ready; stderr says: {self.errors}")
+        return until(self.ready_text, f"ready; stderr says: {self.errors}")
 
-    def _ready_text(self) -> str | None:
+    def ready_text(self) -> str | None:
+        """Return what the command says after `ready ` if it did so by now; fail if it ended instead."""
         lines = self._out.read_text(encoding="utf-8").splitlines(keepends=True)
         for line in lines:
             if line.startswith(READY) and line.endswith("\n"):

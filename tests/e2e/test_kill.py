@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.e2e.gateways import Running, chat, make_key, serve
+from tests.e2e.gateways import Running, chat, make_key, raw_post, serve
 from tests.e2e.host_logs import Hosts, booked, ledger_sums, simulated_hosts, sums_of
 from tests.e2e.programs import DEADLINE_S, until
 
@@ -56,7 +55,8 @@ class Streams:
         with contextlib.suppress(ConnectionError):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._here.port)
             with contextlib.closing(writer):
-                writer.write(self._request(most_tokens))
+                asked = chat("Go on.", max_tokens=most_tokens, stream=True)
+                writer.write(raw_post("/v1/chat/completions", asked, self._here.key))
                 while data := await reader.read(65536):
                     self._note(data, is_first=CONTENT not in received)
                     received += data
@@ -71,14 +71,6 @@ class Streams:
         self._tokens += tokens
         if self._streams >= self._enough_streams and self._tokens >= self._enough_tokens:
             self._enough.set()
-
-    def _request(self, most_tokens: int) -> bytes:
-        body = json.dumps(chat("Go on.", max_tokens=most_tokens, stream=True)).encode()
-        return (
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: here\r\nconnection: close\r\n"
-            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (self._here.key.encode(), len(body), body)
-        )
 
 
 def configuration(hosts: Hosts, directory: Path) -> Path:

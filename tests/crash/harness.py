@@ -1,0 +1,268 @@
+"""A gateway that is killed again and again under load, one data directory living through all of it.
+
+The hosts are a process of their own, which survives, so its log is the truth. Commands of a user judge
+the ledger at the end; after each start a look into the journal shows that nothing stayed reserved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from bisect import bisect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, time_ns
+
+from entrepot.domain.ids import instant_ns, request_id_from_text
+from tests.crash.books import Books
+from tests.crash.clients import Load
+from tests.crash.comparison import LEFT_OPEN, WRONG, Difference
+from tests.crash.judge import Verdict, judge
+from tests.crash.schedule import WORDS, Blow, Moment, Target, blows
+from tests.crash.stores import Outages, Store, store_of
+from tests.e2e.gateways import make_key
+from tests.e2e.host_logs import Hosts, simulated_hosts
+from tests.e2e.programs import (
+    DEADLINE_S,
+    POLL_S,
+    Program,
+    descendants,
+    free_port,
+    is_alive,
+)
+
+SCENARIO = Path(__file__).with_name("hosts.toml")
+SPEEDUP = 15
+BUDGET_USD = "0.05"  # of the second key: it runs out on the way
+
+
+@dataclass
+class Deaths:
+    """How the gateway's lives ended. `at_ns` is when each of them did; counted are blows by target."""
+
+    at_ns: list[int] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    counted: dict[Target, int] = field(default_factory=lambda: dict.fromkeys(Target, 0))
+    starting: int = 0
+
+    def life_of(self, request_id: str) -> int:
+        """Return the number of the life in which a request, or an attempt of it, was made."""
+        found = request_id_from_text(request_id[: len("req-") + 32])
+        return 0 if found is None else bisect(self.at_ns, instant_ns(found))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave. `streams_cut` has, for each kill, how many streams it cut."""
+
+    store: str
+    seed: int
+    deaths: Deaths
+    streams_cut: list[int]
+    requests_asked: int
+    outages: int
+    away_s: float
+    seconds: float
+    verdict: Verdict
+
+    @property
+    def kills(self) -> int:
+        """Return how many SIGKILLs the gateway got."""
+        return len(self.deaths.killed)
+
+    @property
+    def share_streaming(self) -> float:
+        """Return the share of the kills that cut streams."""
+        return sum(cut > 0 for cut in self.streams_cut) / max(1, self.kills)
+
+    @property
+    def complaints(self) -> list[str]:
+        """Return each difference with what is needed to see it again."""
+        again = f"make crash N={self.kills} SEED={self.seed} STORE={self.store}"
+        return [
+            f"{found.kind}: {found.name} (life {self.deaths.life_of(found.name)}): {found.text}; again: {again}"
+            for found in self.verdict.differences
+        ]
+
+
+def crash(directory: Path, *, store: str, seed: int, kills: int) -> Outcome:
+    """Return what a run gave whose files are in `directory`."""
+    began_s = monotonic()
+    data_dir = directory / "data"
+    with (
+        simulated_hosts(directory, speedup=SPEEDUP, scenario=SCENARIO, seed=seed) as hosts,
+        store_of(store, data_dir) as its_store,
+    ):
+        run = CrashRun(directory, hosts, its_store, seed=seed)
+        verdict = asyncio.run(run.until_killed(kills))
+    load, deaths = run.load, run.deaths
+    return Outcome(
+        store,
+        seed,
+        deaths,
+        [load.cut_in(life) for life in deaths.killed],
+        requests_asked=len(load.seen),
+        outages=run.outages.count,
+        away_s=run.outages.away_s,
+        seconds=monotonic() - began_s,
+        verdict=verdict,
+    )
+
+
+class CrashRun:
+    """One run: its clients, its outages, its deaths."""
+
+    def __init__(self, directory: Path, hosts: Hosts, store: Store, *, seed: int) -> None:
+        self._directory = directory
+        self._data_dir = directory / "data"
+        self._hosts = hosts
+        self._store = store
+        self._seed = seed
+        self._config = directory / "entrepot.toml"
+        self._config.write_text(_configuration(hosts, store, free_port()), encoding="utf-8")
+        keys = [make_key(self._data_dir, "free"), make_key(self._data_dir, "tight", budget_usd=BUDGET_USD)]
+        self._port, self._console_port = free_port(), free_port()
+        self.load = Load(seed, self._port, keys)
+        self.outages = Outages(seed, store)
+        self.deaths = Deaths()
+        self._books = Books(self._data_dir / "journal")
+        self._program: Program | None = None
+        self._open_at_death: set[str] = set()
+        self._left: set[int] = set()
+        self._differences: list[Difference] = []
+
+    async def until_killed(self, kills: int) -> Verdict:
+        """Return what is to be said once the gateway was killed so often, started once more, and ended."""
+        try:
+            async with self._store.reachable():
+                async with self.outages.running(), self.load.running():
+                    for blow in blows(self._seed, kills):
+                        await self._strike(blow)
+                    await self._ready()
+                await asyncio.to_thread(self._hosts.wait_until_idle)
+                await self._end_gently()
+                await _until(lambda: not any(map(is_alive, self._left)), "the posters of dead gateways end")
+                return await asyncio.to_thread(self._judge)
+        finally:
+            self._books.close()
+            if self._program is not None:
+                self._program.end()
+
+    def _judge(self) -> Verdict:
+        verdict = judge(self._data_dir, self._hosts, self._books, self.load.seen, {2: BUDGET_USD})
+        verdict.differences[:0] = self._differences
+        return verdict
+
+    # -- blows
+
+    async def _strike(self, blow: Blow) -> None:
+        """Wait for the moment, in the life that is or in a new one, and strike."""
+        is_starting = self._program is None and blow.moment is Moment.STARTING
+        if not is_starting:
+            await self._ready()
+        if blow.moment is Moment.STREAMING:
+            await _until(lambda: self.load.flowing >= blow.streams, f"{blow.streams} streams have content")
+        program = self._started()
+        await asyncio.sleep(blow.wait_s)
+        self.deaths.counted[blow.target] += 1
+        if blow.target is Target.POSTER:
+            _kill(descendants(program.process.pid))
+        elif blow.target is Target.GENTLY:
+            await self._end_gently()
+        else:
+            self.deaths.killed.append(self.load.life)
+            self.deaths.starting += is_starting
+            program.signal(signal.SIGKILL)
+            if blow.target is Target.BOTH:
+                _kill(program.left)
+            await self._dead(program)
+
+    async def _end_gently(self) -> None:
+        """Tell the gateway to end; one that was at work leaves nothing open."""
+        program = self._started()
+        program.signal(signal.SIGTERM)
+        status = await self._dead(program)
+        if status == 0:
+            self._expect_closed(self._books.open, "the gateway ended in order")
+        elif status != -signal.SIGTERM:  # which ends a gateway that does not listen to signals yet
+            text = f"status {status} after SIGTERM; stderr says: {program.errors}"
+            self._differences.append(Difference(WRONG, f"life {self.load.life}", text))
+
+    # -- lives
+
+    def _started(self) -> Program:
+        """Return the gateway that runs, started if there is none."""
+        if self._program is None:
+            ports = ("--port", str(self._port), "--console-port", str(self._console_port))
+            files = ("--config", str(self._config), "--data-dir", str(self._data_dir))
+            self._program = Program(("serve", *files, *ports), self._directory / "said")
+        return self._program
+
+    async def _ready(self) -> None:
+        """Return once a gateway runs and is ready; whatever the one before left open is closed then."""
+        program = self._started()
+        await _until(program.ready_text, f"ready; stderr says: {program.errors}")
+        self._books.read()
+        self._expect_closed(self._open_at_death & self._books.open, "the next gateway was ready")
+        self._open_at_death.clear()
+
+    async def _dead(self, program: Program) -> int:
+        """Return the exit status once the process has ended, and what it left is noted."""
+        await _until(lambda: program.process.poll() is not None, "the gateway ends")
+        self._program = None
+        self._left |= program.left
+        self._books.read()
+        self._open_at_death = set(self._books.open)
+        self.deaths.at_ns.append(time_ns())
+        self.load.life += 1
+        return program.wait()
+
+    def _expect_closed(self, still_open: set[str], when: str) -> None:
+        text = f"was still open when {when}"
+        self._differences += [Difference(LEFT_OPEN, name, text) for name in sorted(still_open)]
+
+
+def _configuration(hosts: Hosts, store: Store, refusing_port: int) -> str:
+    """Return a configuration of the hosts, and of a cheaper one that refuses connections."""
+    store_line = f'[ledger]\nstore = "{store.setting}"\n' if store.setting else ""
+    return f"""
+{store_line}
+[server]
+shutdown_grace_s = 0.01
+
+[routing]
+time_scale = {hosts.speedup}
+exploration_share = 0.2
+
+{hosts.config}
+
+[[hosts]]
+name = "refusing"
+base_url = "http://127.0.0.1:{refusing_port}/v1"
+
+[[hosts.endpoints]]
+model = "{WORDS}"
+input_usd_per_mtok = "0.01"
+output_usd_per_mtok = "0.01"
+context_tokens = 65536
+"""
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def _until(condition: Callable[[], object], what: str) -> None:
+    """Return once the condition is true, while clients go on; fail with `what` at the deadline."""
+    async with asyncio.timeout(DEADLINE_S) as limit:
+        try:
+            while not condition():
+                await asyncio.sleep(POLL_S)
+        except asyncio.CancelledError:
+            assert not limit.expired(), f"not within {DEADLINE_S:g} s: {what}"
+            raise

@@ -1,0 +1,143 @@
+"""What is asked, what is killed and when: every choice of a crash run, drawn from its seed.
+
+Each client, the kills and the outages have a generator of their own, named after the seed and themselves:
+with one for all, the order in which they happen to ask it would change what each of them gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Any
+
+WORDS = "crash/words"
+VECTORS = "crash/vectors"
+CHAT = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+LONG_TEXT = "Tell me about ports that take in goods from many makers. " * 20  # longer than a cached block
+
+STARTUP_S = 0.8  # about as long as a gateway takes to be ready; a kill after that finds it at work
+LOADED_S = 0.6
+MOST_STREAMS_AWAITED = 10
+
+
+class Target(Enum):
+    """What a blow hits."""
+
+    GATEWAY = "gateway"  # SIGKILL; its poster is told by the kernel and ends in order
+    BOTH = "gateway and poster"  # SIGKILL of both at once
+    POSTER = "poster"  # SIGKILL of the poster alone; the gateway goes on
+    GENTLY = "SIGTERM"  # of the gateway, which then has next to no time to end what is under way
+
+
+class Moment(Enum):
+    """When it hits."""
+
+    STARTING = "while it starts"
+    LOADED = "some time after it is ready"
+    STREAMING = "with streams open"
+
+
+@dataclass(frozen=True)
+class Blow:
+    """One thing that happens to a gateway.
+
+    Units: `wait_s` seconds after the start, after ready, or after `streams` streams have content.
+    """
+
+    target: Target
+    moment: Moment
+    streams: int
+    wait_s: float
+
+    @property
+    def is_kill(self) -> bool:
+        """Return whether it is a SIGKILL of the gateway, which is what a run counts."""
+        return self.target in (Target.GATEWAY, Target.BOTH)
+
+
+def blows(seed: int, kills: int) -> Iterator[Blow]:
+    """Yield what happens, in order, until `kills` SIGKILLs of the gateway are among it."""
+    random = Random(f"{seed}/kills")
+    while kills:
+        target = random.choices(tuple(Target), weights=(12, 5, 2, 1))[0]
+        moment = random.choices(tuple(Moment), weights=(3, 5, 12))[0]
+        wait_s = {
+            Moment.STARTING: random.uniform(0.0, STARTUP_S),
+            Moment.LOADED: random.uniform(0.0, LOADED_S),
+            Moment.STREAMING: random.uniform(0.0, 0.05),
+        }[moment]
+        blow = Blow(target, moment, random.randint(1, MOST_STREAMS_AWAITED), wait_s)
+        kills -= blow.is_kill
+        yield blow
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The store goes away after `after_s` seconds, for `lasts_s`."""
+
+    after_s: float
+    lasts_s: float
+
+
+def outages(seed: int) -> Iterator[Outage]:
+    """Yield one outage after the other, for ever."""
+    random = Random(f"{seed}/outages")
+    while True:
+        yield Outage(random.uniform(0.2, 4.0), random.uniform(0.05, 1.5))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a client sends, and how patient it is.
+
+    Units: it waits `pause_s` before, and leaves after `leaves_after_s` (None: it stays to the end). `key` is
+    the number of the API key that it uses.
+    """
+
+    path: str
+    fields: dict[str, Any]
+    key: int
+    pause_s: float
+    leaves_after_s: float | None
+
+    @property
+    def wants_stream(self) -> bool:
+        """Return whether the answer is to come as a stream."""
+        return bool(self.fields.get("stream"))
+
+
+def asks(seed: int, client: int, *, keys: int) -> Iterator[Ask]:
+    """Yield what one client asks, for ever: streams and plain calls, short and long, patient or not."""
+    random = Random(f"{seed}/client/{client}")
+    while True:
+        path, fields = _embedding(random) if random.random() < 0.06 else _chat(random)
+        yield Ask(
+            path,
+            fields,
+            key=0 if random.random() < 0.8 else random.randrange(keys),
+            pause_s=random.uniform(0.0, 0.1) if random.random() < 0.5 else 0.0,
+            leaves_after_s=random.uniform(0.01, 0.5) if random.random() < 0.12 else None,
+        )
+
+
+def _embedding(random: Random) -> tuple[str, dict[str, Any]]:
+    texts = [f"text {random.randrange(1000)}" for _ in range(random.randint(1, 3))]
+    return EMBEDDINGS, {"model": VECTORS, "input": texts}
+
+
+def _chat(random: Random) -> tuple[str, dict[str, Any]]:
+    text = f"{LONG_TEXT}{random.randrange(20)}" if random.random() < 0.3 else f"Go on {random.random()}."
+    fields: dict[str, Any] = {"model": WORDS, "messages": [{"role": "user", "content": text}]}
+    limit = random.choice((None, 5, 100, 1000, 1000))
+    if limit is not None:
+        fields["max_tokens"] = random.randint(1, limit)
+    if random.random() < 0.06:
+        fields["n"] = random.randint(2, 3)
+    if random.random() < 0.8:
+        fields["stream"] = True
+        if random.random() < 0.8:
+            fields["stream_options"] = {"include_usage": True}
+    return CHAT, fields

@@ -1,0 +1,190 @@
+"""The stores that a crash run posts into, each with a way to take it away from the poster for a while.
+
+SQLite is taken away by another process that holds its lock, as a backup or a careless reader does.
+PostgreSQL is reached through a proxy of ours, which resets what is open and refuses what is new: to the
+poster that is a server that was stopped, and other users of the server notice nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from entrepot.catalog.settings import LedgerSettings
+from tests.crash.schedule import outages
+from tests.e2e.programs import POLL_S
+
+POSTGRES_VARIABLE = "ENTREPOT_TEST_POSTGRES_URL"
+POSTGRES_URL = "postgresql://127.0.0.1:5432/postgres"
+SQLITE, POSTGRES = "sqlite", "postgres"
+
+
+class Store(Protocol):
+    """A store under test. `setting` is what `ledger.store` in `entrepot.toml` says of it."""
+
+    setting: str
+
+    def reachable(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a block in which the store can be reached."""
+
+    def away(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a block in which it cannot be written."""
+
+
+class SqliteStore:
+    """The file in the data directory."""
+
+    setting = ""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "ledger.sqlite"
+
+    @contextlib.asynccontextmanager
+    async def reachable(self) -> AsyncIterator[None]:
+        """Do nothing: a file is there."""
+        yield
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Hold the lock of the database, once there is one to hold and nobody else holds it."""
+        while not self._path.exists():
+            await asyncio.sleep(POLL_S)
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as database:
+            while True:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    database.execute("BEGIN EXCLUSIVE")
+                    break
+                await asyncio.sleep(POLL_S)
+            try:
+                yield
+            finally:
+                database.execute("ROLLBACK")
+
+
+class PostgresStore:
+    """A fresh database of the server at `url`, behind a proxy; made by `postgres_store`."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname or "127.0.0.1", parts.port or 5432)
+        self._open: set[asyncio.StreamWriter] = set()
+        self._listening: asyncio.Server | None = None
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        login = "".join(parts.netloc.rpartition("@")[:2])
+        self.setting = urlunsplit(parts._replace(netloc=f"{login}127.0.0.1:{self._port}"))
+
+    @contextlib.asynccontextmanager
+    async def reachable(self) -> AsyncIterator[None]:
+        """Pass connections on to the server."""
+        await self._listen()
+        try:
+            yield
+        finally:
+            await self._stop()
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Reset all connections and refuse new ones."""
+        await self._stop()
+        try:
+            yield
+        finally:
+            await self._listen()
+
+    async def _listen(self) -> None:
+        self._listening = await asyncio.start_server(self._pass_on, "127.0.0.1", self._port)
+
+    async def _stop(self) -> None:
+        assert self._listening is not None
+        self._listening.close()
+        for writer in tuple(self._open):
+            writer.transport.abort()
+        await self._listening.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(*self._server)
+        self._open |= {writer, server_writer}
+        try:
+            await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
+        finally:
+            self._open -= {writer, server_writer}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy bytes until one side is gone, then end the other."""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort() if reader.exception() else writer.close()
+
+
+def postgres_url() -> str:
+    """Return the address of the server for tests."""
+    return os.environ.get(POSTGRES_VARIABLE, POSTGRES_URL)
+
+
+def why_no_postgres() -> str | None:
+    """Return why there can be no run with PostgreSQL, and how there can be, or None when all is well."""
+    if "store" not in LedgerSettings.__struct_fields__:
+        return "no PostgreSQL store yet"
+    try:
+        psycopg.connect(postgres_url(), connect_timeout=3).close()
+    except psycopg.OperationalError as error:
+        return f"no PostgreSQL ({str(error).strip()}): start one, or set {POSTGRES_VARIABLE} to its URL"
+    return None
+
+
+@contextlib.contextmanager
+def store_of(kind: str, data_dir: Path) -> Iterator[Store]:
+    """Give a store of its kind for a data directory; what was made for it is removed afterwards."""
+    if kind == SQLITE:
+        yield SqliteStore(data_dir)
+        return
+    name = f"entrepot_crash_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_url(), autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]  # a name of ours
+        try:
+            yield PostgresStore(urlunsplit(urlsplit(postgres_url())._replace(path=f"/{name}")))
+        finally:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+
+
+class Outages:
+    """Takes a store away at seeded times; `count` and `away_s` tell how often and for how long."""
+
+    def __init__(self, seed: int, store: Store) -> None:
+        self.count = 0
+        self.away_s = 0.0
+        self._seed = seed
+        self._store = store
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let outages happen until the block is left."""
+        task = asyncio.create_task(self._go_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _go_on(self) -> None:
+        for outage in outages(self._seed):
+            await asyncio.sleep(outage.after_s)
+            async with self._store.away():
+                self.count += 1
+                self.away_s += outage.lasts_s
+                await asyncio.sleep(outage.lasts_s)
