@@ -75,10 +75,9 @@ def _run(store: str, seed: int, kills: int) -> Outcome:
 def _problems(outcome: Outcome) -> list[str]:
     problems = list(outcome.complaints)
     if outcome.share_streaming < LEAST_SHARE_STREAMING:
-        problems.append(
-            f"only {outcome.share_streaming:.0%} of the kills cut streams, expected {LEAST_SHARE_STREAMING:.0%}"
-        )
-    return problems
+        least = f"{LEAST_SHARE_STREAMING:.0%}"
+        problems.append(f"{outcome.share_streaming:.0%} of the kills cut streams, fewer than {least}")
+    return [f"{problem}; again: {outcome.again}" for problem in problems]
 
 
 def _say(text: str) -> None:

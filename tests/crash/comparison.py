@@ -1,112 +1,18 @@
-"""What the ledger says beside what hosts and clients saw: each difference in a sentence.
+"""What the ledger says beside what clients and the journal say: each difference in a sentence.
 
-The hosts' log is the truth about work and money, the clients' memory about what was promised to them, and
-the ledger is asked as a user asks it. `test_kill` compares with the same code.
+`tests.e2e.differences` holds it against the hosts' log, as other tests do too.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from tests.crash.books import Books
 from tests.crash.clients import Seen
-from tests.e2e.host_logs import Sums, booked, sums_of
-
-LOST, DOUBLED, LEFT_OPEN, WRONG = "lost", "doubled", "left open", "wrong"
-NUSD_PER_USD = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not as it should be, of an attempt or a request (`name`)."""
-
-    kind: str
-    name: str
-    text: str
-
-
-@dataclass
-class Attempts:
-    """All attempts of a ledger by the names under which hosts saw them, as `requests --json` tells them."""
-
-    by_name: dict[str, dict[str, Any]]
-    by_request: dict[str, list[dict[str, Any]]]
-    twice: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, requests: Iterable[dict[str, Any]]) -> Attempts:
-        """Return the attempts of these requests."""
-        attempts = cls({}, {})
-        for request in requests:
-            attempts.by_request.setdefault(request["id"], []).extend(request["attempts"])
-            for attempt in request["attempts"]:
-                name = f"{request['id']}-{attempt['attempt']}"
-                if name in attempts.by_name:
-                    attempts.twice.append(name)
-                attempts.by_name[name] = attempt
-        return attempts
-
-    def unknown(self) -> dict[str, dict[str, Any]]:
-        """Return those that are *unknown, at most X*."""
-        return {name: attempt for name, attempt in self.by_name.items() if _nusd(attempt, UNKNOWN)}
-
-    def unseen(self, lines: Sequence[dict[str, Any]]) -> dict[str, Sums]:
-        """Return, by host, what was booked by an estimate for attempts that never reached their host.
-
-        A client that leaves while its request is on the way leaves nobody who could know.
-        """
-        seen = {line["request_id"] for line in lines}
-        sums: dict[str, Sums] = {}
-        for name, attempt in self.by_name.items():
-            if name not in seen and attempt["estimated"]:
-                sums[attempt["host"]] = sums.get(attempt["host"], Sums()) + booked(attempt)
-        return sums
-
-
-UNKNOWN, RESERVED = "unknown_at_most_usd", "reserved_usd"
-
-
-def _nusd(attempt: dict[str, Any], name: str) -> int:
-    return int(Decimal(attempt[name]) * NUSD_PER_USD)
-
-
-def against_hosts(attempts: Attempts, lines: Sequence[dict[str, Any]]) -> Iterator[Difference]:
-    """Yield where the ledger, before any correction, contradicts the hosts' log."""
-    seen = Counter(line["request_id"] for line in lines)
-    for name, times in seen.items():
-        if times > 1:
-            yield Difference(DOUBLED, name, f"was sent to a host {times} times")
-    for line in lines:
-        attempt = attempts.by_name.get(line["request_id"])
-        if attempt is None:
-            yield Difference(LOST, line["request_id"], f"the ledger has nothing of {line}")
-        else:
-            yield from _attempt_and_line(attempt, line)
-    for name, attempt in attempts.by_name.items():
-        if attempt["state"] == "open":
-            yield Difference(LEFT_OPEN, name, f"${attempt['reserved_usd']} are still reserved")
-        if name not in seen and attempt["state"] == "settled":
-            is_guess = attempt["estimated"] and attempt["outcome"] == "cancelled"
-            if not is_guess:
-                yield Difference(WRONG, name, f"settled {booked(attempt)}, of which no host knows")
-
-
-def _attempt_and_line(attempt: dict[str, Any], line: dict[str, Any]) -> Iterator[Difference]:
-    name, truth = line["request_id"], sums_of(line)
-    match attempt["state"]:
-        case "void" if truth != Sums():
-            yield Difference(LOST, name, f"is void ({attempt['reason']}), the host billed {truth}")
-        case "settled" if not attempt["estimated"] and booked(attempt) != truth:
-            yield Difference(WRONG, name, f"settled {booked(attempt)}, the host billed {truth}")
-        case "expired" if _nusd(attempt, UNKNOWN) < truth.cost_nusd:
-            at_most = attempt[UNKNOWN]
-            yield Difference(WRONG, name, f"unknown, at most ${at_most}, the host billed {truth}")
-    if attempt["host"] != line["host"]:
-        yield Difference(WRONG, name, f"is at {attempt['host']} here, and was at {line['host']}")
+from tests.e2e.differences import DOUBLED, LEFT_OPEN, LOST, WRONG, Attempts, Difference
+from tests.e2e.host_logs import Sums, booked
 
 
 def against_clients(attempts: Attempts, seen: Iterable[Seen]) -> Iterator[Difference]:

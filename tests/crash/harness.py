@@ -19,10 +19,10 @@ from time import monotonic, time_ns
 from entrepot.domain.ids import instant_ns, request_id_from_text
 from tests.crash.books import Books
 from tests.crash.clients import Load
-from tests.crash.comparison import LEFT_OPEN, WRONG, Difference
 from tests.crash.judge import Verdict, judge
 from tests.crash.schedule import WORDS, Blow, Moment, Target, blows
 from tests.crash.stores import Outages, Store, store_of
+from tests.e2e.differences import LEFT_OPEN, WRONG, Difference
 from tests.e2e.gateways import make_key
 from tests.e2e.host_logs import Hosts, simulated_hosts
 from tests.e2e.programs import (
@@ -80,12 +80,14 @@ class Outcome:
 
     @property
     def complaints(self) -> list[str]:
-        """Return each difference with what is needed to see it again."""
-        again = f"make crash N={self.kills} SEED={self.seed} STORE={self.store}"
-        return [
-            f"{found.kind}: {found.name} (life {self.deaths.life_of(found.name)}): {found.text}; again: {again}"
-            for found in self.verdict.differences
-        ]
+        """Return each difference with the life of the gateway (from 0) in which its request was made."""
+        found = self.verdict.differences
+        return [f"{one.kind}: {one.name} {one.text} (life {self.deaths.life_of(one.name)})" for one in found]
+
+    @property
+    def again(self) -> str:
+        """Return the command that makes the same choices once more."""
+        return f"make crash N={self.kills} SEED={self.seed} STORE={self.store}"
 
 
 def crash(directory: Path, *, store: str, seed: int, kills: int) -> Outcome:

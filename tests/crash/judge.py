@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.crash.books import Books
 from tests.crash.clients import Seen
-from tests.crash.comparison import (
+from tests.crash.comparison import against_clients, against_journal
+from tests.e2e.differences import (
     DOUBLED,
     LEFT_OPEN,
     LOST,
@@ -19,9 +20,7 @@ from tests.crash.comparison import (
     WRONG,
     Attempts,
     Difference,
-    against_clients,
     against_hosts,
-    against_journal,
 )
 from tests.e2e.host_logs import Hosts, Sums, ledger_sums
 from tests.e2e.programs import json_of
@@ -86,9 +85,9 @@ def judge(
 
 def _budgets(requests: Sequence[dict[str, Any]], budgets_usd: Mapping[int, str]) -> list[Difference]:
     """Return which hard budgets were passed by what was spent and may have been spent."""
-    spent_usd: Counter[int] = Counter()
+    spent_usd: dict[int, Decimal] = defaultdict(Decimal)
     for request in requests:
-        spent_usd[request["key_id"]] += Decimal(request["cost_usd"]) + Decimal(request[UNKNOWN])  # type: ignore[assignment]
+        spent_usd[request["key_id"]] += Decimal(request["cost_usd"]) + Decimal(request[UNKNOWN])
     return [
         Difference(WRONG, f"key {key}", f"${spent_usd[key]} of a budget of ${budget} are spent")
         for key, budget in budgets_usd.items()

@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from entrepot.catalog.settings import LedgerSettings
 from tests.crash.schedule import outages
@@ -154,11 +155,11 @@ def store_of(kind: str, data_dir: Path) -> Iterator[Store]:
         return
     name = f"entrepot_crash_{secrets.token_hex(6)}"
     with psycopg.connect(postgres_url(), autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]  # a name of ours
+        server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         try:
             yield PostgresStore(urlunsplit(urlsplit(postgres_url())._replace(path=f"/{name}")))
         finally:
-            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+            server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 class Outages:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.crash.comparison import DOUBLED, LEFT_OPEN, LOST, WRONG
 from tests.crash.harness import Outcome
 from tests.crash.schedule import Target
+from tests.e2e.differences import DOUBLED, LEFT_OPEN, LOST, WRONG
 
 LEAST_SHARE_STREAMING = 0.3  # of the kills: others would show little
 _MANY = 1_000_000

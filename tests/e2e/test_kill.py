@@ -13,8 +13,9 @@ from random import Random
 
 import pytest
 
+from tests.e2e.differences import Attempts, against_hosts
 from tests.e2e.gateways import Running, chat, make_key, raw_post, serve
-from tests.e2e.host_logs import Hosts, booked, ledger_sums, simulated_hosts, sums_of
+from tests.e2e.host_logs import Hosts, ledger_sums, simulated_hosts
 from tests.e2e.programs import DEADLINE_S, until
 
 STREAMS = 50
@@ -121,21 +122,9 @@ def test_a_gateway_that_is_told_to_end_settles_what_it_cuts(tmp_path: Path) -> N
 
 def check_recovery(here: Running, hosts: Hosts) -> None:
     """Check that each attempt is closed, and that those of the dead say what they may have cost at most."""
-    attempts = {
-        f"{request['id']}-{attempt['attempt']}": attempt
-        for request in here.ask("requests", "--limit", "1000")
-        for attempt in request["attempts"]
-    }
-    seen = {line["request_id"]: sums_of(line) for line in hosts.lines()}
-    assert set(seen) <= set(attempts)
-    assert {attempt["state"] for attempt in attempts.values()} <= {"settled", "void", "expired"}
-    dead = {name: attempt for name, attempt in attempts.items() if attempt["state"] == "expired"}
-    assert dead
-    for name, attempt in attempts.items():
-        if name not in dead:
-            assert booked(attempt) == seen[name]
-        elif name in seen:
-            assert float(attempt["unknown_at_most_usd"]) * 1e9 >= seen[name].cost_nusd
+    attempts = Attempts.of(here.ask("requests", "--limit", "1000"))
+    assert list(against_hosts(attempts, hosts.lines())) == []
+    assert attempts.unknown()
     report = here.ask("ledger", "report", "--by", "host")["total"]
     assert report["unknown_nusd"] > 0
     assert report["reserved_nusd"] == 0
