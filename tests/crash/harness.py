@@ -20,7 +20,7 @@ from entrepot.domain.ids import instant_ns, request_id_from_text
 from tests.crash.books import Books
 from tests.crash.clients import Load
 from tests.crash.judge import Verdict, judge
-from tests.crash.schedule import WORDS, Blow, Moment, Target, blows
+from tests.crash.schedule import LONG_S, WORDS, Blow, Moment, Target, blows
 from tests.crash.stores import Outages, Store, store_of
 from tests.e2e.differences import LEFT_OPEN, WRONG, Difference
 from tests.e2e.gateways import make_key
@@ -36,6 +36,7 @@ from tests.e2e.programs import (
 
 SCENARIO = Path(__file__).with_name("hosts.toml")
 SPEEDUP = 15
+SEGMENT_BYTES = 1 << 20  # the least there may be, so that kills come near the beginning of a segment
 BUDGET_USD = "0.05"  # of the second key: it runs out on the way
 
 
@@ -165,22 +166,34 @@ class CrashRun:
         is_starting = self._program is None and blow.moment is Moment.STARTING
         if not is_starting:
             await self._ready()
-        if blow.moment is Moment.STREAMING:
-            await _until(lambda: self.load.flowing >= blow.streams, f"{blow.streams} streams have content")
         program = self._started()
+        posters = descendants(program.process.pid)  # looked up before the moment, which may be short
+        await self._moment(blow)
         await asyncio.sleep(blow.wait_s)
         self.deaths.counted[blow.target] += 1
         if blow.target is Target.POSTER:
-            _kill(descendants(program.process.pid))
+            _kill(posters)
         elif blow.target is Target.GENTLY:
             await self._end_gently()
         else:
             self.deaths.killed.append(self.load.life)
             self.deaths.starting += is_starting
+            doomed = posters if blow.target is Target.BOTH else []
+            _kill(doomed)
             program.signal(signal.SIGKILL)
-            if blow.target is Target.BOTH:
-                _kill(program.left)
             await self._dead(program)
+
+    async def _moment(self, blow: Blow) -> None:
+        match blow.moment:
+            case Moment.STREAMING:
+                await _until(lambda: self.load.flowing >= blow.streams, f"{blow.streams} streams flow")
+            case Moment.RETURNED:
+                await self._store.written_to()
+                await self.outages.one(LONG_S)
+            case Moment.POSTING:
+                await self._store.written_to()
+            case Moment.STARTING | Moment.LOADED:
+                pass
 
     async def _end_gently(self) -> None:
         """Tell the gateway to end; one that was at work leaves nothing open."""
@@ -229,9 +242,12 @@ class CrashRun:
 
 def _configuration(hosts: Hosts, store: Store, refusing_port: int) -> str:
     """Return a configuration of the hosts, and of a cheaper one that refuses connections."""
-    store_line = f'[ledger]\nstore = "{store.setting}"\n' if store.setting else ""
+    store_line = f'store = "{store.setting}"' if store.setting else ""
     return f"""
+[ledger]
+segment_bytes = {SEGMENT_BYTES}
 {store_line}
+
 [server]
 shutdown_grace_s = 0.01
 

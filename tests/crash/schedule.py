@@ -6,11 +6,11 @@ with one for all, the order in which they happen to ask it would change what eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 WORDS = "crash/words"
 VECTORS = "crash/vectors"
@@ -21,6 +21,9 @@ LONG_TEXT = "Tell me about ports that take in goods from many makers. " * 20  # 
 STARTUP_S = 0.8  # about as long as a gateway takes to be ready; a kill after that finds it at work
 LOADED_S = 0.6
 MOST_STREAMS_AWAITED = 10
+LONG_S = 1.3  # an outage in which a poster at work has failed at least once, and tries again
+
+T = TypeVar("T")
 
 
 class Target(Enum):
@@ -38,13 +41,25 @@ class Moment(Enum):
     STARTING = "while it starts"
     LOADED = "some time after it is ready"
     STREAMING = "with streams open"
+    RETURNED = "after the store was away for long"
+    POSTING = "while the poster writes to the store"
+
+
+_TARGETS = {Target.GATEWAY: 10, Target.BOTH: 6, Target.POSTER: 3, Target.GENTLY: 1}  # of 20
+_MOMENTS = {
+    Moment.STARTING: 3,
+    Moment.LOADED: 3,
+    Moment.STREAMING: 8,
+    Moment.RETURNED: 2,
+    Moment.POSTING: 4,
+}
 
 
 @dataclass(frozen=True)
 class Blow:
     """One thing that happens to a gateway.
 
-    Units: `wait_s` seconds after the start, after ready, or after `streams` streams have content.
+    Units: `wait_s` seconds after what its moment names; `streams` have content then, at least.
     """
 
     target: Target
@@ -61,32 +76,46 @@ class Blow:
 def blows(seed: int, kills: int) -> Iterator[Blow]:
     """Yield what happens, in order, until `kills` SIGKILLs of the gateway are among it."""
     random = Random(f"{seed}/kills")
+    targets, moments = _dealt(random, _TARGETS), _dealt(random, _MOMENTS)
     while kills:
-        target = random.choices(tuple(Target), weights=(12, 5, 2, 1))[0]
-        moment = random.choices(tuple(Moment), weights=(3, 5, 12))[0]
-        wait_s = {
-            Moment.STARTING: random.uniform(0.0, STARTUP_S),
-            Moment.LOADED: random.uniform(0.0, LOADED_S),
-            Moment.STREAMING: random.uniform(0.0, 0.05),
-        }[moment]
-        blow = Blow(target, moment, random.randint(1, MOST_STREAMS_AWAITED), wait_s)
+        blow = _blow(random, next(targets), next(moments))
         kills -= blow.is_kill
         yield blow
 
 
+def _dealt(random: Random, deck: Mapping[T, int]) -> Iterator[T]:
+    """Yield from a shuffled deck, and from another when it is used up: short runs have some of each, too."""
+    while True:
+        cards = [card for card, count in deck.items() for _ in range(count)]
+        random.shuffle(cards)
+        yield from cards
+
+
+def _blow(random: Random, target: Target, moment: Moment) -> Blow:
+    wait_s = {
+        Moment.STARTING: random.uniform(0.0, STARTUP_S),
+        Moment.LOADED: random.uniform(0.0, LOADED_S),
+        Moment.STREAMING: random.uniform(0.0, 0.05),
+        Moment.RETURNED: random.uniform(0.0, LOADED_S),
+        Moment.POSTING: random.choice((0.0, random.uniform(0.0, 0.003))),
+    }[moment]
+    return Blow(target, moment, random.randint(1, MOST_STREAMS_AWAITED), wait_s)
+
+
 @dataclass(frozen=True)
 class Outage:
-    """The store goes away after `after_s` seconds, for `lasts_s`."""
+    """The store goes away after `after_s` seconds, for `lasts_s`; `at_work`: as soon as it is written to."""
 
     after_s: float
     lasts_s: float
+    at_work: bool
 
 
 def outages(seed: int) -> Iterator[Outage]:
     """Yield one outage after the other, for ever."""
     random = Random(f"{seed}/outages")
     while True:
-        yield Outage(random.uniform(0.2, 4.0), random.uniform(0.05, 1.5))
+        yield Outage(random.uniform(0.2, 3.0), random.uniform(0.05, LONG_S), random.random() < 0.5)
 
 
 @dataclass(frozen=True)

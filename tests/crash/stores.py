@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -28,6 +28,7 @@ from tests.e2e.programs import POLL_S
 POSTGRES_VARIABLE = "ENTREPOT_TEST_POSTGRES_URL"
 POSTGRES_URL = "postgresql://127.0.0.1:5432/postgres"
 SQLITE, POSTGRES = "sqlite", "postgres"
+MOST_AWAITED_S = 1.0  # for the poster to write; it may be dead, or the store away
 
 
 class Store(Protocol):
@@ -40,6 +41,9 @@ class Store(Protocol):
 
     def away(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Return a block in which it cannot be written."""
+
+    async def written_to(self) -> None:
+        """Return as soon as the poster begins to write, or after `MOST_AWAITED_S` if it does not."""
 
 
 class SqliteStore:
@@ -65,11 +69,24 @@ class SqliteStore:
                 with contextlib.suppress(sqlite3.OperationalError):
                     database.execute("BEGIN EXCLUSIVE")
                     break
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(0)  # the poster holds it for milliseconds; in between is when it hurts
             try:
                 yield
             finally:
                 database.execute("ROLLBACK")
+
+    async def written_to(self) -> None:
+        """Return when the write-ahead log changes; looked at without a pause, since the writing is short."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MOST_AWAITED_S):
+                before = self._changed_ns()
+                while self._changed_ns() == before:
+                    await asyncio.sleep(0)
+
+    def _changed_ns(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self._path.with_name(self._path.name + "-wal").stat().st_mtime_ns
+        return 0
 
 
 class PostgresStore:
@@ -80,6 +97,7 @@ class PostgresStore:
         self._server = (parts.hostname or "127.0.0.1", parts.port or 5432)
         self._open: set[asyncio.StreamWriter] = set()
         self._listening: asyncio.Server | None = None
+        self._written = asyncio.Event()
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port = probe.getsockname()[1]
         login = "".join(parts.netloc.rpartition("@")[:2])
@@ -103,6 +121,13 @@ class PostgresStore:
         finally:
             await self._listen()
 
+    async def written_to(self) -> None:
+        """Return when the poster sends something."""
+        self._written.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MOST_AWAITED_S):
+                await self._written.wait()
+
     async def _listen(self) -> None:
         self._listening = await asyncio.start_server(self._pass_on, "127.0.0.1", self._port)
 
@@ -117,15 +142,19 @@ class PostgresStore:
         server_reader, server_writer = await asyncio.open_connection(*self._server)
         self._open |= {writer, server_writer}
         try:
-            await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
+            to_server = _pump(reader, server_writer, self._written.set)
+            await asyncio.gather(to_server, _pump(server_reader, writer, bool))
         finally:
             self._open -= {writer, server_writer}
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy bytes until one side is gone, then end the other."""
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], object]
+) -> None:
+    """Copy bytes, and note that some came, until one side is gone; then end the other."""
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(1 << 16):
+            note()
             writer.write(data)
             await writer.drain()
     writer.transport.abort() if reader.exception() else writer.close()
@@ -170,6 +199,7 @@ class Outages:
         self.away_s = 0.0
         self._seed = seed
         self._store = store
+        self._one_at_a_time = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -185,7 +215,13 @@ class Outages:
     async def _go_on(self) -> None:
         for outage in outages(self._seed):
             await asyncio.sleep(outage.after_s)
-            async with self._store.away():
-                self.count += 1
-                self.away_s += outage.lasts_s
-                await asyncio.sleep(outage.lasts_s)
+            if outage.at_work:
+                await self._store.written_to()
+            await self.one(outage.lasts_s)
+
+    async def one(self, lasts_s: float) -> None:
+        """Take the store away for so long, now or when it is back from another outage."""
+        async with self._one_at_a_time, self._store.away():
+            self.count += 1
+            self.away_s += lasts_s
+            await asyncio.sleep(lasts_s)
