@@ -139,13 +139,18 @@ class PostgresStore:
         await self._listening.wait_closed()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(*self._server)
-        self._open |= {writer, server_writer}
+        both = {writer}
+        self._open.add(writer)
         try:
+            server_reader, server_writer = await asyncio.open_connection(*self._server)
+            both.add(server_writer)
+            self._open.add(server_writer)
             to_server = _pump(reader, server_writer, self._written.set)
             await asyncio.gather(to_server, _pump(server_reader, writer, bool))
         finally:
-            self._open -= {writer, server_writer}
+            self._open -= both
+            for side in both:
+                side.transport.abort()
 
 
 async def _pump(
@@ -157,7 +162,7 @@ async def _pump(
             note()
             writer.write(data)
             await writer.drain()
-    writer.transport.abort() if reader.exception() else writer.close()
+    writer.close()
 
 
 def postgres_url() -> str:
@@ -169,6 +174,11 @@ def why_no_postgres() -> str | None:
     """Return why there can be no run with PostgreSQL, and how there can be, or None when all is well."""
     if "store" not in LedgerSettings.__struct_fields__:
         return "no PostgreSQL store yet"
+    return why_no_server()
+
+
+def why_no_server() -> str | None:
+    """Return why no PostgreSQL server answers, and what to do, or None when one does."""
     try:
         psycopg.connect(postgres_url(), connect_timeout=3).close()
     except psycopg.OperationalError as error:
