@@ -327,6 +327,9 @@ def _named_prices(prices: Prices, endpoint_id: int) -> NamePrices:
         prices.request_nusd,
         prices.source,
         prices.checked,
+        prices.cache_write_1h_nusd_per_mtok,
+        prices.reasoning_nusd_per_mtok,
+        prices.label,
     )
 
 
