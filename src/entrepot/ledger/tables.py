@@ -195,9 +195,10 @@ def _usage(name: str, period: str) -> Table:
     )
 
 
-# Roll-ups, added to in the transaction that posts the entries: what was used by the hour (the day), in UTC since
-# 1970, in which it was reserved. Corrections and closings count in the hour of their reservation. `cost_nusd` is
-# the sum of all lines, `reserved_nusd` that of attempts under way; requests count where their first attempt went.
+# Roll-ups, added to in the transaction that posts the entries: what was used by the hour (the day), in UTC
+# since 1970, in which it was reserved. Corrections and closings count in the hour of their reservation.
+# `cost_nusd` is the sum of all lines, `reserved_nusd` that of attempts under way; requests count where their
+# first attempt went.
 USAGE_HOURS = _usage("usage_hours", "hour")
 USAGE_DAYS = _usage("usage_days", "day")
 
