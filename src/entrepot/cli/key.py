@@ -13,7 +13,9 @@ import typer
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import NOTHING, clock_text, print_columns, usd_column
 from entrepot.domain.money import nusd_from_usd, usd_text
-from entrepot.ledger.keys import Key, KeyCaps, create_key, list_keys, revoke_key, set_budget, set_caps
+from entrepot.ledger.key_events import KeyCaps
+from entrepot.ledger.key_log import create_key, revoke_key, set_budget, set_caps
+from entrepot.ledger.keys import Key, list_keys
 
 if TYPE_CHECKING:
     from entrepot.ledger.report import ReportRow

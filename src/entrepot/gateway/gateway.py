@@ -35,7 +35,8 @@ from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.entries import Closing, Conflict, Expire, Settle, Void
-from entrepot.ledger.keys import AS_CONFIGURED, Key, digest_of
+from entrepot.ledger.key_events import AS_CONFIGURED
+from entrepot.ledger.keys import Key, digest_of
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Candidate, pack
