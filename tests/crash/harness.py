@@ -11,14 +11,14 @@ import contextlib
 import os
 import signal
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time_ns
 
 from entrepot.domain.ids import instant_ns, request_id_from_text
 from tests.crash.books import Books
-from tests.crash.clients import Load
+from tests.crash.clients import Load, Seen
 from tests.crash.judge import Verdict, judge
 from tests.crash.schedule import LONG_S, WORDS, Blow, Moment, Target, blows
 from tests.crash.stores import Outages, Store, store_of
@@ -63,7 +63,7 @@ class Outcome:
     seed: int
     deaths: Deaths
     streams_cut: list[int]
-    requests_asked: int
+    seen: Sequence[Seen]
     outages: int
     away_s: float
     seconds: float
@@ -107,7 +107,7 @@ def crash(directory: Path, *, store: str, seed: int, kills: int) -> Outcome:
         seed,
         deaths,
         [load.cut_in(life) for life in deaths.killed],
-        requests_asked=len(load.seen),
+        seen=load.seen,
         outages=run.outages.count,
         away_s=run.outages.away_s,
         seconds=monotonic() - began_s,
