@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from tests.e2e.programs import (
     Program,
     descendants,
     free_port,
+    in_background,
     is_alive,
 )
 
@@ -133,6 +135,7 @@ class CrashRun:
         self.deaths = Deaths()
         self._books = Books(self._data_dir / "journal")
         self._program: Program | None = None
+        self._true_up: subprocess.Popen[bytes] | None = None
         self._open_at_death: set[str] = set()
         self._left: set[int] = set()
         self._differences: list[Difference] = []
@@ -153,6 +156,9 @@ class CrashRun:
             self._books.close()
             if self._program is not None:
                 self._program.end()
+            if self._true_up is not None:
+                self._true_up.kill()
+                self._true_up.wait()
 
     def _judge(self) -> Verdict:
         verdict = judge(self._data_dir, self._hosts, self._books, self.load.seen, {2: BUDGET_USD})
@@ -182,6 +188,13 @@ class CrashRun:
             _kill(doomed)
             program.signal(signal.SIGKILL)
             await self._dead(program)
+        await self._true_up_over()
+
+    async def _true_up_over(self) -> None:
+        """Return when no true-up is at work: where the gateway is dead, it owns the ledger meanwhile."""
+        if self._true_up is not None:
+            true_up, self._true_up = self._true_up, None
+            await _until(lambda: true_up.poll() is not None, "`ledger correct` ends")
 
     async def _moment(self, blow: Blow) -> None:
         match blow.moment:
@@ -192,6 +205,9 @@ class CrashRun:
                 await self.outages.one(LONG_S)
             case Moment.POSTING:
                 await self._store.written_to()
+            case Moment.CORRECTING:
+                where = ("--data-dir", str(self._data_dir))
+                self._true_up = in_background("ledger", "correct", str(self._hosts.log), *where)
             case Moment.STARTING | Moment.LOADED:
                 pass
 

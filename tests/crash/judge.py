@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tests.e2e.differences import (
     against_hosts,
 )
 from tests.e2e.host_logs import Hosts, Sums, ledger_sums
-from tests.e2e.programs import json_of
+from tests.e2e.programs import command, json_of
 
 MOST_REQUESTS = 10_000_000
 
@@ -32,8 +33,9 @@ MOST_REQUESTS = 10_000_000
 class Verdict:
     """What was found, and how much was looked at.
 
-    `unknown` attempts were *unknown, at most X* before the hosts' log was read, `never_sent` are so still:
-    their host never saw them. `states` counts attempts by how they ended.
+    `corrected` attempts were corrected by the hosts' log on the way. `unknown` ones were *unknown, at most X*
+    at the end, before the log was read once more; `never_sent` are so still: their host never saw them.
+    `states` counts attempts by how they ended.
     """
 
     differences: list[Difference]
@@ -42,6 +44,7 @@ class Verdict:
     states: Counter[str]
     unknown: int
     never_sent: int
+    corrected: int
     host_lines: int
 
     def count(self, kind: str) -> int:
@@ -65,11 +68,11 @@ def judge(
         *against_journal(attempts, books),
         *_budgets(requests, budgets_usd),
     ]
-    corrected = json_of("ledger", "correct", str(hosts.log), *where, status=None)
-    found += [Difference(WRONG, "correct", problem) for problem in corrected["problems"]]
+    true_up = _asked("ledger", "correct", str(hosts.log), *where)
+    found += [Difference(WRONG, "correct", problem) for problem in true_up["problems"]]
     report = json_of("ledger", "report", "--by", "host", *where)
     found += _totals(report, hosts.sums(), attempts.unseen(lines))
-    found += _audit(json_of("ledger", "audit", *where, status=None))
+    found += _audit(_asked("ledger", "audit", *where))
     unknown = attempts.unknown()
     known = {line["request_id"] for line in lines}
     return Verdict(
@@ -79,20 +82,37 @@ def judge(
         states=Counter(attempt["state"] for attempt in attempts.by_name.values()),
         unknown=len(unknown),
         never_sent=len(unknown.keys() - known),
+        corrected=sum(bool(attempt["corrections"]) for attempt in attempts.by_name.values()),
         host_lines=len(lines),
     )
+
+
+def _asked(*arguments: str) -> Any:  # noqa: ANN401 - whatever the command says
+    """Return what a command says with `--json`, whichever its status; one that says nothing has failed."""
+    ended = command(*arguments, "--json", status=None)
+    assert ended.stdout, f"{arguments}: {ended.returncode}\n{ended.stderr}"
+    return json.loads(ended.stdout)
 
 
 def _budgets(requests: Sequence[dict[str, Any]], budgets_usd: Mapping[int, str]) -> list[Difference]:
     """Return which hard budgets were passed by what was spent and may have been spent."""
     spent_usd: dict[int, Decimal] = defaultdict(Decimal)
     for request in requests:
-        spent_usd[request["key_id"]] += Decimal(request["cost_usd"]) + Decimal(request[UNKNOWN])
+        spent_usd[request["key_id"]] += _amount(request) - sum(
+            max(Decimal(0), _amount(correction))  # which alone may pass a budget
+            for attempt in request["attempts"]
+            for correction in attempt["corrections"]
+        )
     return [
         Difference(WRONG, f"key {key}", f"${spent_usd[key]} of a budget of ${budget} are spent")
         for key, budget in budgets_usd.items()
         if spent_usd[key] > Decimal(budget)
     ]
+
+
+def _amount(told: Mapping[str, Any]) -> Decimal:
+    """Return what counts against a budget, in USD: what is known, and what is unknown at its most."""
+    return Decimal(told["cost_usd"]) + Decimal(told[UNKNOWN])
 
 
 def _totals(

@@ -20,6 +20,7 @@ LONG_TEXT = "Tell me about ports that take in goods from many makers. " * 20  # 
 
 STARTUP_S = 0.8  # about as long as a gateway takes to be ready; a kill after that finds it at work
 LOADED_S = 0.6
+CORRECTING_S = 1.0  # about as long as `ledger correct` takes
 MOST_STREAMS_AWAITED = 10
 LONG_S = 1.3  # an outage in which a poster at work has failed at least once, and tries again
 
@@ -43,15 +44,17 @@ class Moment(Enum):
     STREAMING = "with streams open"
     RETURNED = "after the store was away for long"
     POSTING = "while the poster writes to the store"
+    CORRECTING = "while `ledger correct` is at work on it"
 
 
 _TARGETS = {Target.GATEWAY: 10, Target.BOTH: 6, Target.POSTER: 3, Target.GENTLY: 1}  # of 20
 _MOMENTS = {
     Moment.STARTING: 3,
     Moment.LOADED: 3,
-    Moment.STREAMING: 8,
+    Moment.STREAMING: 6,
     Moment.RETURNED: 2,
     Moment.POSTING: 4,
+    Moment.CORRECTING: 2,
 }
 
 
@@ -98,6 +101,7 @@ def _blow(random: Random, target: Target, moment: Moment) -> Blow:
         Moment.STREAMING: random.uniform(0.0, 0.05),
         Moment.RETURNED: random.uniform(0.0, LOADED_S),
         Moment.POSTING: random.choice((0.0, random.uniform(0.0, 0.003))),
+        Moment.CORRECTING: random.uniform(0.0, CORRECTING_S),
     }[moment]
     return Blow(target, moment, random.randint(1, MOST_STREAMS_AWAITED), wait_s)
 

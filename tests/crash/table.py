@@ -37,6 +37,7 @@ def figures(outcome: Outcome) -> dict[str, int | float]:
         "attempts_in_the_hosts_log": verdict.host_lines,
         "settled": verdict.states["settled"],
         "void": verdict.states["void"],
+        "corrected_on_the_way": verdict.corrected,
         "unknown": verdict.unknown,
         "unknown_after_correction": verdict.never_sent,
         "lost": verdict.count(LOST),

@@ -69,7 +69,7 @@ def _nusd(attempt: dict[str, Any], name: str) -> int:
 
 
 def against_hosts(attempts: Attempts, lines: Sequence[dict[str, Any]]) -> Iterator[Difference]:
-    """Yield where the ledger, before any correction, contradicts the hosts' log."""
+    """Yield where the ledger contradicts the hosts' log, in attempts that were corrected by it or not."""
     seen = Counter(line["request_id"] for line in lines)
     for name, times in seen.items():
         if times > 1:
@@ -96,7 +96,9 @@ def _attempt_and_line(attempt: dict[str, Any], line: dict[str, Any]) -> Iterator
             yield Difference(LOST, name, f"is void ({attempt['reason']}), the host billed {truth}")
         case "settled" if not attempt["estimated"] and booked(attempt) != truth:
             yield Difference(WRONG, name, f"settled {booked(attempt)}, the host billed {truth}")
-        case "expired" if _nusd(attempt, UNKNOWN) < truth.cost_nusd:
+        case "expired" if attempt["corrections"] and booked(attempt) != truth:
+            yield Difference(WRONG, name, f"corrected to {booked(attempt)}, the host billed {truth}")
+        case "expired" if not attempt["corrections"] and _nusd(attempt, UNKNOWN) < truth.cost_nusd:
             at_most = attempt[UNKNOWN]
             yield Difference(WRONG, name, f"unknown, at most ${at_most}, the host billed {truth}")
     if attempt["host"] != line["host"]:

@@ -174,6 +174,18 @@ def running(*arguments: str, directory: Path) -> Iterator[Program]:
         program.end()
 
 
+def in_background(*arguments: str) -> subprocess.Popen[bytes]:
+    """Return a command that has been started and whose output nobody wants."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-m", "entrepot", *arguments],
+        stdin=quiet,
+        stdout=quiet,
+        stderr=quiet,
+        env=environment(),
+    )
+
+
 def command(*arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
     """Return a command that ended, with its output; fail unless it ended with `status` (None: whichever)."""
     ended = subprocess.run(
