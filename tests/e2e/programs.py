@@ -156,10 +156,12 @@ def is_alive(pid: int) -> bool:
 def _processes() -> dict[int, tuple[int, str]]:
     """Return the parent and the state of every process."""
     found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, parent, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
-            found[int(stat.parent.name)] = (int(parent), state)
+    proc = Path("/proc")
+    for name in filter(str.isdecimal, os.listdir(proc) if proc.is_dir() else ()):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            text = proc.joinpath(name, "stat").read_text(errors="replace")
+            state, parent, *_ = text.rpartition(")")[2].split()
+            found[int(name)] = (int(parent), state)
     return found
 
 
