@@ -51,10 +51,10 @@ _TARGETS = {Target.GATEWAY: 10, Target.BOTH: 6, Target.POSTER: 3, Target.GENTLY:
 _MOMENTS = {
     Moment.STARTING: 3,
     Moment.LOADED: 3,
-    Moment.STREAMING: 6,
+    Moment.STREAMING: 7,
     Moment.RETURNED: 2,
     Moment.POSTING: 4,
-    Moment.CORRECTING: 2,
+    Moment.CORRECTING: 1,
 }
 
 
