@@ -38,6 +38,7 @@ from tests.e2e.programs import (
 
 SCENARIO = Path(__file__).with_name("hosts.toml")
 SPEEDUP = 15
+ADDRESS_FILE = "store.address"  # it may hold a password, which the configuration itself may not
 SEGMENT_BYTES = 1 << 20  # the least there may be, so that kills come near the beginning of a segment
 BUDGET_USD = "0.05"  # of the second key: it runs out on the way
 
@@ -127,6 +128,7 @@ class CrashRun:
         self._store = store
         self._seed = seed
         self._config = directory / "entrepot.toml"
+        (directory / ADDRESS_FILE).write_text(store.setting, encoding="utf-8")
         self._config.write_text(_configuration(hosts, store, free_port()), encoding="utf-8")
         keys = [make_key(self._data_dir, "free"), make_key(self._data_dir, "tight", budget_usd=BUDGET_USD)]
         self._port, self._console_port = free_port(), free_port()
@@ -258,7 +260,7 @@ class CrashRun:
 
 def _configuration(hosts: Hosts, store: Store, refusing_port: int) -> str:
     """Return a configuration of the hosts, and of a cheaper one that refuses connections."""
-    store_line = f'store = "{store.setting}"' if store.setting else ""
+    store_line = f'store = {{ file = "{ADDRESS_FILE}" }}' if store.setting else ""
     return f"""
 [ledger]
 segment_bytes = {SEGMENT_BYTES}
