@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from random import Random
 from time import monotonic, time_ns
@@ -109,6 +110,7 @@ class Gateway:
         self._ids = RequestIds(secrets.randbits(32))
         self._random = random if random is not None else Random()
         self._caps = Caps(seconds=settings.caps.seconds, usd_per_hour=settings.caps.usd_per_hour)
+        self._unbooked: deque[Closing] = deque()
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -160,17 +162,19 @@ class Gateway:
                     continue  # a cheaper endpoint may still fit the budget
                 break
             try:
-                await attempt.run(
-                    bytes_per_token=1.0
-                    / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
-                    watched=self._watched,
-                )
+                refusal = await self._on_disk() if self.settings.ledger.strict else None
+                if refusal is None:
+                    await attempt.run(
+                        bytes_per_token=1.0
+                        / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
+                        watched=self._watched,
+                    )
             finally:
                 self._close(attempt)
-            if attempt.fault is None:
+            if attempt.fault is None and refusal is None:
                 return
             failed.append(attempt)
-            if not self._may_try_next(attempt):
+            if refusal is not None or not self._may_try_next(attempt):
                 break
         self._refuse(exchange, refusal or unanswered(call, failed))
 
@@ -251,17 +255,28 @@ class Gateway:
         try:
             refusal = self.ledger.reserve(attempt.reserve)
         except DataError as error:
-            self.log.error("journal", problem=str(error))
-            return Refusal(
-                http_status=503,
-                type="server_error",
-                code="journal_unavailable",
-                message=f"the ledger cannot be written, so nothing is sent: {error}",
-                retry_after_s=5.0,
-            )
+            return self._unwritten(error)
         if refusal is None:
             attempt.in_flight = self.knowledge.started(attempt.target.index)
         return refusal
+
+    async def _on_disk(self) -> Refusal | None:
+        """Return once what was reserved is on the disk, with the refusal if the disk did not take it."""
+        try:
+            await self.ledger.journal.durable()
+        except DataError as error:
+            return self._unwritten(error)
+        return None
+
+    def _unwritten(self, error: DataError) -> Refusal:
+        self.log.error("journal", problem=str(error))
+        return Refusal(
+            http_status=503,
+            type="server_error",
+            code="journal_unavailable",
+            message=f"the ledger cannot be written, so nothing is sent: {error}",
+            retry_after_s=5.0,
+        )
 
     def _close(self, attempt: Attempt) -> None:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
@@ -290,19 +305,32 @@ class Gateway:
             attempt.call.exchange.end()
 
     def _book(self, closing: Closing) -> None:
-        """Write the entry that closes a reservation; one that cannot be written stays reserved."""
-        conflict: Conflict | None
+        """Write the entry that closes a reservation; one that cannot be written waits, and stays reserved."""
         try:
-            match closing:
-                case Settle():
-                    conflict = self.ledger.settle(closing)
-                case Void():
-                    conflict = self.ledger.void(closing)
-                case Expire():
-                    conflict = self.ledger.expire(closing)
+            self._write(closing)
         except DataError as error:
+            self._unbooked.append(closing)
             self.log.error("journal", problem=str(error), request_id=closing.request_id.hex())
-            return
+
+    def _book_what_waits(self) -> None:
+        """Write the entries that could not be written when their attempts ended, the oldest first."""
+        while self._unbooked:
+            try:
+                self._write(self._unbooked[0])
+            except DataError:
+                return
+            closing = self._unbooked.popleft()
+            self.log.info("booked_late", request_id=closing.request_id.hex(), waiting=len(self._unbooked))
+
+    def _write(self, closing: Closing) -> None:
+        conflict: Conflict | None
+        match closing:
+            case Settle():
+                conflict = self.ledger.settle(closing)
+            case Void():
+                conflict = self.ledger.void(closing)
+            case Expire():
+                conflict = self.ledger.expire(closing)
         if conflict is not None:
             self.log.error("ledger_conflict", problem=str(conflict), request_id=closing.request_id.hex())
 
@@ -330,6 +358,7 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
+            self._book_what_waits()
             self._refresh_keys()
             for relay in tuple(self._watched):
                 self._sweep(relay, now_s)
@@ -371,6 +400,7 @@ class Gateway:
         for task in tuple(self._tasks.values()):  # still connecting: nothing was sent
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._book_what_waits()
         for pool in self.pools.values():
             pool.close()
         self.listener.close()
