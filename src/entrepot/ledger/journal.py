@@ -22,6 +22,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
+from entrepot.ledger.data_dir import sync_directory
 from entrepot.ledger.entries import MAX_CLOSING_BYTES, Balances, decode
 from entrepot.ledger.segment import (
     HEADER_BYTES,
@@ -292,19 +293,18 @@ class Journal:
         """Bring all that was written before this call to the disk, and tell those who wait for it."""
         waiting = len(self._waiting)  # before the files are listed: theirs are among them
         position = self.position
-        fault = self.fault
-        if waiting or (position != self._synced and fault is None):
-            fault = self._sync_files(position)
+        if self.fault is None and (waiting or position != self._synced):
+            self._sync_files(position)
         if waiting:
-            _tell([self._waiting.popleft() for _ in range(waiting)], fault)
+            _tell([self._waiting.popleft() for _ in range(waiting)], self.fault)
 
-    def _sync_files(self, position: Position) -> str | None:
+    def _sync_files(self, position: Position) -> None:
         files = tuple(self._files)
         try:
             for fd in files:
                 self._sync_file(fd)
             if position.segment != self._synced.segment:
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
         except OSError as error:
             self.fault = f"the journal in {self._directory} cannot be synced: {error.strerror}"
         for fd in files[:-1]:
@@ -312,7 +312,6 @@ class Journal:
         del self._files[: len(files) - 1]
         if self.fault is None:
             self._synced = position
-        return self.fault
 
 
 def _tell(waiting: list[asyncio.Future[str | None]], fault: str | None) -> None:
@@ -345,9 +344,7 @@ def recover(directory: Path) -> Recovered | None:
         if len(numbers) == 1 and data.rstrip(b"\0"):
             raise damage(path, 0, "no whole entry is in it")
         if seal_path(directory, numbers[-1] - 1).exists():
-            raise damage(
-                path, 0, "no whole entry is in it, but there was one when the segment before was sealed"
-            )
+            raise damage(path, 0, "no whole entry is in it, but one was when the segment before was sealed")
         path.unlink()
         return recover(directory)
     return _recover_segment(path, numbers[-1], data)
@@ -383,11 +380,3 @@ def _reserve_space(fd: int, size_bytes: int) -> None:
         os.posix_fallocate(fd, 0, size_bytes)
     else:
         os.ftruncate(fd, size_bytes)  # macOS: sparse, so a full disk shows at the write
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
