@@ -19,6 +19,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "why": ("why", "why"),
     "key": ("key", None),
     "ledger": ("ledger", None),
+    "data": ("data", None),
     "host": ("host", None),
 }
 

@@ -20,7 +20,7 @@ DIGEST_BYTES = 32
 class Seal(Struct, frozen=True, forbid_unknown_fields=True):
     """What a closed segment was.
 
-    Units: `size_bytes` up to the end of its last entry; Unix nanoseconds; USD as exact decimals, the sums of all
+    Units: `size_bytes` up to its last entry's end; Unix nanoseconds; USD as exact decimals, the sums of all
     keys at its end. The digests are BLAKE2b-256: of those bytes, and of the balances at its end as the
     next segment opens with them. `first_sequence` counts the journal's records before it.
     """
