@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from zlib import crc32
 
+import msgspec
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
@@ -346,7 +347,9 @@ def recover(directory: Path) -> Recovered | None:
         if seal_path(directory, numbers[-1] - 1).exists():
             raise damage(path, 0, "no whole entry is in it, but one was when the segment before was sealed")
         path.unlink()
-        return recover(directory)
+        before = recover(directory)
+        cut_bytes = len(data.rstrip(b"\0"))
+        return before and msgspec.structs.replace(before, cut_bytes=before.cut_bytes + cut_bytes)
     return _recover_segment(path, numbers[-1], data)
 
 
