@@ -7,9 +7,11 @@ more, never a file less.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -64,7 +66,7 @@ class Archivist:
     """Tidies the journal of one data directory; what goes wrong is said, and tried again later."""
 
     def __init__(self, data_dir: DataDir, retention: Retention, say: Say) -> None:
-        self._journal = data_dir.journal
+        self._data_dir = data_dir
         self._retention = retention
         self._say = say
         self._segment = 0
@@ -79,10 +81,27 @@ class Archivist:
             return
         self._segment, self._next_s = posted.segment, now_s + TIDY_S
         try:
-            seal_closed(self._journal, posted)
-            let_go(self._journal, posted, now_ns, self._retention)
+            seal_closed(self._data_dir.journal, posted)
+            with _locked(self._data_dir, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                let_go(self._data_dir.journal, posted, now_ns, self._retention)
+        except BlockingIOError:
+            pass  # a backup is being made
         except (DataError, OSError) as error:
             self._say(f"the journal is not tidied: {error}; posting goes on, next try in {TIDY_S:g} s")
+
+
+@contextlib.contextmanager
+def keeping_segments(data_dir: DataDir) -> Iterator[None]:
+    """Let no segment go while this is held; several may hold it."""
+    with _locked(data_dir, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(data_dir: DataDir, how: int) -> Iterator[None]:
+    with (data_dir.path / "archive.lock").open("ab") as file:
+        fcntl.flock(file, how)
+        yield
 
 
 def seal_closed(journal: Path, posted: Position) -> list[Seal]:
@@ -173,6 +192,7 @@ def read_seal(journal: Path, number: int) -> Seal:
 def verify(journal: Path, archive: Path | None) -> list[Checked]:
     """Return for each seal, the oldest first, whether the file that it is of is still the same.
 
+    The segment behind the last seal is no further checked than that it opens with the sealed balances.
     Raises: DataError when a segment or a seal between others is missing.
     """
     kept = segment_numbers(journal)
@@ -186,13 +206,11 @@ def verify(journal: Path, archive: Path | None) -> list[Checked]:
         checked += [Checked(number, file, _difference(file, seal)) for file in files]
         if not files:
             checked.append(Checked(number, None))
-        if number + 1 in kept and digest_of(_opening(segment_path(journal, number + 1))[1]) != (
-            seal.balances_digest
-        ):
-            file = segment_path(journal, number + 1)
-            checked.append(
-                Checked(number, file, "opens with other balances than the segment before it had at its end")
-            )
+    if sealed and sealed[-1] + 1 in kept:  # which has no seal of its own yet
+        file = segment_path(journal, sealed[-1] + 1)
+        if digest_of(_opening(file)[1]) != read_seal(journal, sealed[-1]).balances_digest:
+            what = "opens with other balances than the segment before it had at its end"
+            checked.append(Checked(sealed[-1] + 1, file, what))
     return checked
 
 

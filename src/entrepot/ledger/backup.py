@@ -1,9 +1,8 @@
 """Copies a data directory while it is in use, and makes one from such a copy.
 
-The order makes the copy consistent, with no lock that a request could wait for: the store first, then the
-journal from its newest segment to the oldest (what is let go meanwhile is at that end), then the keys. So the
-journal has all that the store has, and the keys are all that the journal speaks of. A copy made by
-`cp` has a torn database, or a store that is ahead of its journal.
+The order makes the copy consistent, with no lock that a request or the poster could wait for: the store
+first, then the journal, then the keys. So the journal has all that the store has, and the keys are all that
+the journal speaks of. A copy made by `cp` has a torn database, or a store that is ahead of its journal.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import msgspec
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
-from entrepot.ledger.archive import read_seal
+from entrepot.ledger.archive import keeping_segments, read_seal
 from entrepot.ledger.data_dir import DataDir, check_format, sync_directory
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.seal import DIGEST_BYTES
@@ -108,7 +107,7 @@ def back_up(
     directory = DataDir(data_dir)
     part = _part_of(target)
     try:
-        with _sink(part, is_file=is_file) as sink:
+        with _sink(part, is_file=is_file) as sink, keeping_segments(directory):
             files = _Files(sink)
             _copy_store(store_copy or copy_sqlite(directory.store), files, target.parent)
             end = _copy_journal(directory.journal, files)
@@ -157,17 +156,14 @@ def _copy_store(store_copy: StoreCopy, files: _Files, scratch: Path) -> None:
 
 
 def _copy_journal(journal: Path, files: _Files) -> Position | None:
-    """Copy the segments up to the last whole entry, the newest first, and the seals of all before it."""
+    """Copy the segments up to the last whole entry, and the seals of all before the last."""
     numbers = segment_numbers(journal)
     if not numbers:
         return None
     newest = numbers[-1]
+    for number in numbers[:-1]:
+        _copy_segment(journal, number, files, is_newest=False)
     end = _copy_segment(journal, newest, files, is_newest=True)
-    for number in reversed(numbers[:-1]):
-        try:
-            _copy_segment(journal, number, files, is_newest=False)
-        except FileNotFoundError:
-            break  # it was let go meanwhile, and all before it were let go earlier
     for number in range(1, newest):
         with contextlib.suppress(FileNotFoundError):
             files.put_path(f"journal/{seal_path(journal, number).name}", seal_path(journal, number))
@@ -177,7 +173,7 @@ def _copy_journal(journal: Path, files: _Files) -> Position | None:
 def _copy_segment(journal: Path, number: int, files: _Files, *, is_newest: bool) -> int:
     path = segment_path(journal, number)
     digest: str | None = None
-    with path.open("rb") as source:  # from here on it may be archived: what is open stays
+    with path.open("rb") as source:
         if not is_newest and seal_path(journal, number).exists():
             seal = read_seal(journal, number)
             end, digest = seal.size_bytes, seal.digest
