@@ -150,3 +150,12 @@ def test_a_last_segment_without_content_is_damage_once_the_one_before_was_sealed
     with pytest.raises(DataError, match=r"00000003.seg is damaged at offset 0"):
         recover(tmp_path)
     assert segment_path(tmp_path, 3).exists()
+
+
+def test_a_sealed_segment_is_never_written_to_again(tmp_path: Path) -> None:
+    """When the segments behind it are gone, the start says so instead of going on in it."""
+    segments, _ = whole()
+    segment_path(tmp_path, 1).write_bytes(segments[1])
+    seal_path(tmp_path, 1).write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"00000002.seg is missing: the one before it was closed"):
+        recover(tmp_path)

@@ -338,6 +338,9 @@ def recover(directory: Path) -> Recovered | None:
     numbers = segment_numbers(directory)
     if not numbers:
         return None
+    if seal_path(directory, numbers[-1]).exists():
+        following = segment_path(directory, numbers[-1] + 1)
+        raise DataError(f"{following} is missing: the one before it was closed; restore it from a backup")
     path = segment_path(directory, numbers[-1])
     data = path.read_bytes()
     if body_at(data, HEADER_BYTES) is None and whole_record_after(data, HEADER_BYTES) is None:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from entrepot.domain.errors import DataError
 from entrepot.ledger.archive import Archivist, Retention, Say
-from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position
+from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position, sync_directory
 from entrepot.ledger.entries import Entry
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.segment import (
@@ -124,6 +124,8 @@ class Poster:
             if self._synced_segment <= number <= segment:
                 with segment_path(self._data_dir.journal, number).open("rb") as file:
                     os.fsync(file.fileno())
+        if segment != self._synced_segment:
+            sync_directory(self._data_dir.journal)
         self._synced_segment = segment
 
 
