@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from entrepot.domain.prices import Bill, Prices
 from entrepot.domain.usage import Usage
@@ -16,10 +17,20 @@ price_lists = st.builds(
     output_nusd_per_mtok=unit_price,
     cached_nusd_per_mtok=st.none() | unit_price,
     cache_write_nusd_per_mtok=st.none() | unit_price,
+    cache_write_1h_nusd_per_mtok=st.none() | unit_price,
+    reasoning_nusd_per_mtok=st.none() | unit_price,
     request_nusd=st.integers(0, 10**9),
 )
 usages = st.builds(
-    Usage, uncached_tokens=count, cached_tokens=count, cache_write_tokens=count, output_tokens=count
+    lambda spoken, reasoning, **prompt: Usage(
+        output_tokens=spoken + reasoning, reasoning_tokens=reasoning, **prompt
+    ),
+    count,
+    count,
+    uncached_tokens=count,
+    cached_tokens=count,
+    cache_write_tokens=count,
+    cache_write_1h_tokens=count,
 )
 
 
@@ -43,18 +54,29 @@ def test_a_free_cache_is_free() -> None:
     assert Prices(10**9, 0, cached_nusd_per_mtok=0).bill(Usage(cached_tokens=10**6)).total_nusd == 0
 
 
-def test_reasoning_is_inside_the_output() -> None:
-    """Reasoning tokens are billed as the output that they are a part of, once."""
-    prices = Prices(0, 10**9)
+def test_reasoning_has_a_line_of_its_own_and_is_billed_once() -> None:
+    """Reasoning tokens are inside the output: its line holds the others, at the same price if none is set."""
     thought, silent = Usage(output_tokens=1000, reasoning_tokens=900), Usage(output_tokens=1000)
-    assert prices.bill(thought) == prices.bill(silent)
+    bill = Prices(0, 10**9).bill(thought)
+    assert (bill.output_nusd, bill.reasoning_nusd) == (100_000, 900_000)
+    assert bill.total_nusd == Prices(0, 10**9).bill(silent).total_nusd
+    assert Prices(0, 10**9, reasoning_nusd_per_mtok=3 * 10**9).bill(thought).reasoning_nusd == 2_700_000
+
+
+def test_cache_writes_for_an_hour_have_a_line_and_a_price_of_their_own() -> None:
+    """Without a price of their own they cost what shorter ones do, and those what input does."""
+    usage = Usage(cache_write_tokens=1000, cache_write_1h_tokens=2000)
+    tiers = Prices(3 * 10**9, 0, None, 3_750_000_000, cache_write_1h_nusd_per_mtok=6 * 10**9).bill(usage)
+    assert (tiers.cache_write_nusd, tiers.cache_write_1h_nusd) == (3_750_000, 12_000_000)
+    assert Prices(3 * 10**9, 0, None, 3_750_000_000).bill(usage).cache_write_1h_nusd == 7_500_000
+    assert Prices(3 * 10**9, 0).bill(usage).cache_write_1h_nusd == 6_000_000
 
 
 @given(price_lists, usages)
 def test_the_total_is_the_sum_of_the_lines(prices: Prices, usage: Usage) -> None:
     """No line is left out of the total."""
     bill = prices.bill(usage)
-    lines = (bill.uncached_nusd, bill.cached_nusd, bill.cache_write_nusd, bill.output_nusd, bill.request_nusd)
+    lines = astuple(bill)
     assert bill.total_nusd == sum(lines)
     assert all(line >= 0 for line in lines)
 
@@ -69,11 +91,11 @@ def test_a_bill_never_passes_the_bound_of_its_tokens(
 
 
 def test_a_bound_covers_lines_that_are_all_rounded_up() -> None:
-    """One token of each kind at half a nano-dollar is billed three, of an exact one and a half."""
-    prices = Prices(500_000, 0, 500_000, 500_000)
-    usage = Usage(1, 1, 1)
-    assert prices.bill(usage).total_nusd == 3
-    assert prices.bound_nusd(usage.prompt_tokens, 0) == 3
+    """One token of each kind at half a nano-dollar is billed six, of an exact three."""
+    prices = Prices(500_000, 500_000, 500_000, 500_000, 0, "", "", 500_000, 500_000)
+    usage = Usage(1, 1, 1, 2, 1, 1)
+    assert prices.bill(usage).total_nusd == 6
+    assert prices.bound_nusd(usage.prompt_tokens, usage.output_tokens) == 6
 
 
 def test_what_is_free_is_bounded_by_nothing() -> None:

@@ -14,12 +14,17 @@ from entrepot.ledger.entries import (
     CorrectReason,
     Expire,
     ExpireReason,
-    KeyBalance,
+    Feedback,
     NameEndpoint,
     NamePrices,
+    NameRules,
+    NameSender,
     Reserve,
+    Scope,
+    ScopeBalance,
     Settle,
     Snapshot,
+    Spending,
     Void,
     VoidReason,
 )
@@ -112,9 +117,9 @@ _money = st.integers(-(2**62), 2**62)
 _seconds = st.floats(0, 1e6)
 _texts = st.none() | st.text(max_size=8)
 _outcomes = st.sampled_from(Outcome)
-_usages = st.builds(Usage, *[_integers(32)] * 5, st.booleans(), st.booleans())
-_deltas = st.builds(Usage, *[_money] * 5, st.booleans(), st.booleans())
-_bills = st.builds(Bill, *[_money] * 5)
+_usages = st.builds(Usage, *[_integers(32)] * 6, st.booleans(), st.booleans())
+_deltas = st.builds(Usage, *[_money] * 6, st.booleans(), st.booleans())
+_bills = st.builds(Bill, *[_money] * 7)
 # request, attempt, instant, key, endpoint
 _ids = (st.binary(min_size=16, max_size=16), _integers(16), _integers(62), _integers(32), _integers(32))
 _version = _integers(32)
@@ -129,6 +134,9 @@ reserves = st.builds(
     st.booleans(),
     _integers(32),
     st.binary(max_size=600),
+    _integers(32),
+    _integers(32),
+    _integers(63),
 )
 settles = st.builds(
     Settle,
@@ -160,7 +168,25 @@ expires = st.builds(
     _integers(32),
 )
 corrects = st.builds(
-    Correct, *_ids, _version, _integers(63), st.sampled_from(CorrectReason), _deltas, _bills, _money
+    Correct,
+    *_ids,
+    _version,
+    _integers(63),
+    st.sampled_from(CorrectReason),
+    _deltas,
+    _bills,
+    _money,
+    _integers(62),
+    _integers(32),
+)
+feedbacks = st.builds(
+    Feedback,
+    st.binary(min_size=16, max_size=16),
+    _integers(62),
+    _integers(32),
+    _integers(63),
+    st.booleans(),
+    _seconds,
 )
 named_endpoints = st.builds(
     NameEndpoint, _integers(32), *[st.text(max_size=12)] * 3, _texts, _texts, _texts, st.booleans()
@@ -177,12 +203,50 @@ named_prices = st.builds(
     _integers(62),
     st.text(max_size=8),
     st.text(max_size=8),
+    st.none() | _integers(62),
+    st.none() | _integers(62),
+    st.text(max_size=8),
 )
+named_senders = st.builds(
+    NameSender,
+    _integers(32),
+    _integers(32),
+    _integers(32),
+    st.lists(_integers(32), max_size=3).map(tuple),
+)
+named_rules = st.builds(NameRules, _integers(32), st.lists(st.text(max_size=8), max_size=3).map(tuple))
+_balances = st.lists(st.builds(ScopeBalance, _integers(32), _money, _money, _money), max_size=3).map(tuple)
 snapshots = st.builds(
     Snapshot,
     st.lists(named_endpoints, max_size=2).map(tuple),
     st.lists(named_prices, max_size=2).map(tuple),
-    st.lists(st.builds(KeyBalance, _integers(32), _money, _money, _money), max_size=3).map(tuple),
+    _balances,
     st.lists(reserves, max_size=2).map(tuple),
+    _balances,
+    _balances,
+    st.lists(named_senders, max_size=2).map(tuple),
+    st.lists(named_rules, max_size=2).map(tuple),
+    st.lists(
+        st.builds(
+            Spending,
+            st.sampled_from(Scope),
+            _integers(32),
+            st.dictionaries(_integers(31), _money, max_size=3),
+        ),
+        max_size=2,
+    ).map(tuple),
+    _integers(62),
 )
-entries = st.one_of(reserves, settles, voids, expires, corrects, named_endpoints, named_prices, snapshots)
+entries = st.one_of(
+    reserves,
+    settles,
+    voids,
+    expires,
+    corrects,
+    feedbacks,
+    named_endpoints,
+    named_prices,
+    named_senders,
+    named_rules,
+    snapshots,
+)

@@ -24,7 +24,8 @@ from entrepot.ledger.audit import audit
 from entrepot.ledger.backup import MANIFEST, Manifest, back_up, restore
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import encode
-from entrepot.ledger.keys import create_key, list_keys
+from entrepot.ledger.key_log import create_key
+from entrepot.ledger.keys import list_keys
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.poster import Poster, catch_up, run
 from entrepot.ledger.segment import Position, seal_path, segment_path

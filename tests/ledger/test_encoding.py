@@ -72,9 +72,9 @@ def test_a_number_beyond_its_field_is_refused() -> None:
         (b"", "empty"),
         (b"\xff" + bytes(80), "unknown kind ff"),
         (encode(make.void())[:-1], "kind 3"),
-        (encode(make.reserve())[:20], "kind 1"),
+        (encode(make.reserve())[:20], "kind 17"),
         (b"\x06\xc1", "kind 6"),
-        (encode(make.settle()).replace(b"\x00\x00\xc8\x00", b"\x63\x00\xc8\x00", 1), "kind 2"),
+        (encode(make.settle()).replace(b"\x00\x00\xc8\x00", b"\x63\x00\xc8\x00", 1), "kind 18"),
     ],
 )
 def test_bytes_that_are_no_entry_say_so(body: bytes, complaint: str) -> None:

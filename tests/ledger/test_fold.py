@@ -10,13 +10,11 @@ from entrepot.ledger.entries import (
     Balances,
     Conflict,
     ConflictReason,
-    CorrectReason,
     Entry,
-    KeyBalance,
     NameEndpoint,
     NamePrices,
+    ScopeBalance,
     Totals,
-    correction_of,
     decode,
     encode,
 )
@@ -50,7 +48,7 @@ def test_each_way_of_an_attempt_adds_up(
     entries: list[Entry], spent: int, reserved: int, unknown: int
 ) -> None:
     """Reserved money becomes spent, free or unknown; a cost above its reservation is recorded as it is."""
-    assert fold(*entries).balance(1) == KeyBalance(1, spent, reserved, unknown)
+    assert fold(*entries).balance(1) == ScopeBalance(1, spent, reserved, unknown)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +83,8 @@ def test_the_same_reservation_twice_counts_once() -> None:
 
 def test_a_late_report_replaces_what_was_unknown() -> None:
     """When a host's log says later what an expired attempt cost, a correction books exactly that."""
-    expired, late = make.expire(), make.settle(cost_nusd=420)
-    correction = correction_of(expired, late, correction_id=9, reason=CorrectReason.LATE_SETTLE)
-    assert fold(make.reserve(), expired, correction).balance(1) == KeyBalance(1, 420, 0, 0)
+    correction = make.correct(1, 420, unknown_nusd=1_000)
+    assert fold(make.reserve(), make.expire(), correction).balance(1) == ScopeBalance(1, 420, 0, 0)
 
 
 def test_a_name_never_changes_its_meaning() -> None:
@@ -110,7 +107,7 @@ def test_totals_know_an_entry_that_they_have_seen() -> None:
         make.correct(),
     ):
         assert totals.apply(entry) is None
-    assert totals.balances.balance(1) == KeyBalance(1, 650, 0, 0)
+    assert totals.balances.balance(1) == ScopeBalance(1, 650, 0, 0)
     changed = make.correct(delta_nusd=51)
     assert totals.apply(changed) == Conflict(changed, ConflictReason.OTHER_CONTENT)
     assert totals.apply(make.void()) == Conflict(make.void(), ConflictReason.NOT_OPEN)

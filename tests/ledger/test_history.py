@@ -131,7 +131,8 @@ def test_json_tells_every_line_in_exact_decimals(tmp_path: Path) -> None:
     assert (shown["cost_usd"], shown["total_cost"]) == ("0.00657", 0.00657)
     assert (shown["tokens_prompt"], shown["tokens_completion"], shown["latency"]) == (15, 20, 500.0)
     assert [attempt["state"] for attempt in shown["attempts"]] == ["void", "settled"]
-    assert shown["attempts"][1]["lines"]["output"] == {"tokens": 20, "usd": "0.00657"}
+    assert shown["attempts"][1]["lines"]["output"] == {"tokens": 17, "usd": "0.00657"}
+    assert shown["attempts"][1]["lines"]["reasoning"] == {"tokens": 3, "usd": "0.00"}
     assert shown["attempts"][1]["prices"]["output_usd_per_mtok"] == "2.19"
 
 

@@ -31,7 +31,11 @@ def whole() -> tuple[dict[int, bytes], list[Entry]]:
     with TemporaryDirectory() as name:
         directory = Path(name)
         with journal_in(directory) as opened:
-            opened.write(*pairs(1, 80), make.reserve(81))
+            number = 1
+            while opened.journal.position.segment < 3:
+                opened.write(*pairs(number, number))
+                number += 1
+            opened.write(*pairs(number, number + 5), make.reserve(number + 6))
         segments = {
             number: segment_path(directory, number).read_bytes() for number in segment_numbers(directory)
         }

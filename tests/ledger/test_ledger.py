@@ -27,10 +27,12 @@ from entrepot.ledger.entries import (
     Entry,
     Expire,
     ExpireReason,
-    KeyBalance,
+    Scope,
+    ScopeBalance,
     Snapshot,
 )
-from entrepot.ledger.keys import create_key, digest_of, revoke_key, set_budget
+from entrepot.ledger.key_log import create_key, revoke_key, set_budget
+from entrepot.ledger.keys import digest_of
 from entrepot.ledger.ledger import EndpointRef, Ledger
 from entrepot.ledger.segment import Position
 from tests.ledger import entry_makers as make
@@ -98,7 +100,7 @@ def test_500_calls_against_five_cents_spend_at_most_five_cents(tmp_path: Path) -
         for number in served:
             assert ledger.settle(make.settle(number, 700_000)) is None
         assert len(served) == 71
-        assert ledger.balances.balance(1) == KeyBalance(1, 71 * 700_000, 0, 0)
+        assert ledger.balances.balance(1) == ScopeBalance(1, 71 * 700_000, 0, 0)
         assert ledger.remaining_nusd(1) == 50_000_000 - 71 * 700_000
 
 
@@ -128,7 +130,7 @@ def test_no_interleaving_breaks_a_budget_or_leaks_a_reservation(
             for reserve in tuple(ledger.balances.open.values()):
                 number = int.from_bytes(reserve.request_id[8:], "big")
                 assert ledger.void(make.void(number, key_id=reserve.key_id)) is None
-            assert {balance.reserved_nusd for balance in ledger.balances.keys.values()} <= {0}
+            assert {balance.reserved_nusd for balance in ledger.balances.scopes[Scope.KEY].values()} <= {0}
             expected = ledger.balances.snapshot()
         whole = Balances()
         assert [conflict for entry in read_all(path / "journal") if (conflict := whole.apply(entry))] == []
@@ -238,7 +240,7 @@ def test_a_report_that_cannot_be_true_is_unknown_at_most_what_was_reserved(tmp_p
     with ledger_in(tmp_path) as ledger:
         assert ledger.reserve(make.reserve()) is None
         assert ledger.settle(absurd) is None
-        assert ledger.balances.balance(1) == KeyBalance(1, 0, 0, 1_000)
+        assert ledger.balances.balance(1) == ScopeBalance(1, 0, 0, 1_000)
         too_large = ledger.reserve(make.reserve(2, 2**64))
         assert too_large is not None
         assert too_large.http_status == 400

@@ -135,6 +135,8 @@ class Traffic:
             usage_of(self._rng),
             bill_of(self._rng),
             unknown,
+            reserve.at_ns,
+            reserve.sender_id,
         )
 
 
@@ -146,6 +148,7 @@ def usage_of(rng: Random) -> Usage:
         rng.randrange(50),
         rng.randrange(2000),
         rng.randrange(10),
+        rng.randrange(20),
         estimated=rng.random() < 0.1,
         contradictory=rng.random() < 0.1,
     )
@@ -153,7 +156,7 @@ def usage_of(rng: Random) -> Usage:
 
 def bill_of(rng: Random) -> Bill:
     """Return an amount on every line."""
-    return Bill(*(rng.randrange(10**7) for _ in range(5)))
+    return Bill(*(rng.randrange(10**7) for _ in range(7)))
 
 
 def write(ledger: Ledger, entry: Entry) -> None:

@@ -12,13 +12,21 @@ from entrepot.wire.usage import MOST_TOKENS, usage_from, usage_from_block
 
 
 def usage(
-    uncached: int, output: int, *, cached: int = 0, write: int = 0, reasoning: int = 0, odd: bool = False
+    uncached: int,
+    output: int,
+    *,
+    cached: int = 0,
+    write: int = 0,
+    write_1h: int = 0,
+    reasoning: int = 0,
+    odd: bool = False,
 ) -> Usage:
     """Return a usage in the order in which the table reads best; `odd` marks a contradiction."""
     return Usage(
         uncached_tokens=uncached,
         cached_tokens=cached,
         cache_write_tokens=write,
+        cache_write_1h_tokens=write_1h,
         output_tokens=output,
         reasoning_tokens=reasoning,
         contradictory=odd,
@@ -143,7 +151,7 @@ BLOCKS: dict[str, tuple[str, Usage | None]] = {
     "Anthropic, only the parts of the cache writes": (
         '{"input_tokens":5,"output_tokens":7,'
         '"cache_creation":{"ephemeral_5m_input_tokens":30,"ephemeral_1h_input_tokens":12}}',
-        usage(5, 7, write=42),
+        usage(5, 7, write=30, write_1h=12),
     ),
     # one of three totals missing is the difference of the others
     "no completion tokens but a total": ('{"prompt_tokens":8,"total_tokens":20}', usage(8, 12)),
@@ -193,7 +201,7 @@ BLOCKS: dict[str, tuple[str, Usage | None]] = {
     "Anthropic, parts are not the cache writes": (
         '{"input_tokens":5,"output_tokens":7,"cache_creation_input_tokens":40,'
         '"cache_creation":{"ephemeral_5m_input_tokens":30,"ephemeral_1h_input_tokens":12}}',
-        usage(5, 7, write=42, odd=True),
+        usage(5, 7, write=30, write_1h=12, odd=True),
     ),
     "a negative part": (
         '{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":-5}}',

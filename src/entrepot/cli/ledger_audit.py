@@ -109,9 +109,8 @@ def _as_json(found: Audit) -> dict[str, object]:
 
 
 def _pair_json(pair: Compared, *, is_late: bool) -> dict[str, object]:
-    tokens = dict(
-        zip(("uncached", "cached", "cache_write", "output", "reasoning"), pair.journal.tokens, strict=True)
-    )
+    kinds = ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
+    tokens = dict(zip(kinds, pair.journal.tokens, strict=True))
     return {
         "kind": pair.kind,
         "id": pair.number,

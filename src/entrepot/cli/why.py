@@ -22,6 +22,8 @@ from entrepot.cli.tables import (
 )
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
+from entrepot.domain.prices import Bill, Prices
+from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
 from entrepot.ledger.history import AttemptHistory, RequestHistory
 from entrepot.ledger.history_json import instant_text, outcome_text
@@ -196,24 +198,11 @@ def _observed_text(settle: Settle) -> str:
 
 
 def _print_bill(attempt: AttemptHistory) -> None:
-    usage, bill, prices = attempt.usage, attempt.bill, attempt.prices
-    unit: tuple[int | None, ...] = (None, None, None, None)
-    if prices is not None:
-        unit = (
-            prices.input_nusd_per_mtok,
-            _or(prices.cached_nusd_per_mtok, prices.input_nusd_per_mtok),
-            _or(prices.cache_write_nusd_per_mtok, prices.input_nusd_per_mtok),
-            prices.output_nusd_per_mtok,
-        )
-    lines = [
-        ("prompt", usage.uncached_tokens, unit[0], bill.uncached_nusd),
-        ("cached", usage.cached_tokens, unit[1], bill.cached_nusd),
-        ("cache write", usage.cache_write_tokens, unit[2], bill.cache_write_nusd),
-        ("output", usage.output_tokens, unit[3], bill.output_nusd),
-        ("request fee", None, None, bill.request_nusd),
-    ]
+    lines = _bill_lines(
+        attempt.usage, attempt.bill, None if attempt.prices is None else attempt.prices.prices
+    )
     lines = [line for line in lines if line[1] or line[3]]
-    lines.append(("total", None, None, bill.total_nusd))
+    lines.append(("total", None, None, attempt.bill.total_nusd))
     columns = {
         "   ": ["" for _ in lines],
         "": [name for name, *_ in lines],
@@ -226,11 +215,34 @@ def _print_bill(attempt: AttemptHistory) -> None:
         echo_wrapped(note, indent=5)
 
 
+def _bill_lines(
+    usage: Usage, bill: Bill, prices: Prices | None
+) -> list[tuple[str, int | None, int | None, int]]:
+    """Return what each line is called, its tokens, its unit price, and what it costs."""
+    unit: tuple[int | None, ...] = (None,) * 6
+    if prices is not None:
+        unit = (
+            prices.input_nusd_per_mtok,
+            prices.cached_or_input_nusd_per_mtok,
+            prices.write_or_input_nusd_per_mtok,
+            prices.write_1h_or_write_nusd_per_mtok,
+            prices.output_nusd_per_mtok,
+            prices.reasoning_or_output_nusd_per_mtok,
+        )
+    return [
+        ("prompt", usage.uncached_tokens, unit[0], bill.uncached_nusd),
+        ("cached", usage.cached_tokens, unit[1], bill.cached_nusd),
+        ("cache write", usage.cache_write_tokens, unit[2], bill.cache_write_nusd),
+        ("cache write 1 h", usage.cache_write_1h_tokens, unit[3], bill.cache_write_1h_nusd),
+        ("output", usage.spoken_tokens, unit[4], bill.output_nusd),
+        ("reasoning", usage.reasoning_tokens, unit[5], bill.reasoning_nusd),
+        ("request fee", None, None, bill.request_nusd),
+    ]
+
+
 def _bill_notes(attempt: AttemptHistory) -> list[str]:
     usage, prices = attempt.usage, attempt.prices
     notes = []
-    if usage.reasoning_tokens:
-        notes.append(f"{usage.reasoning_tokens:,} of the output tokens are reasoning")
     if usage.estimated:
         notes.append("the host did not report these tokens: they are estimated, at the upper bound")
     if usage.contradictory:
@@ -241,10 +253,6 @@ def _bill_notes(attempt: AttemptHistory) -> list[str]:
         checked = f", checked {prices.checked}" if prices.checked else ""
         notes.append(f"price version {attempt.price_version}: {prices.source}{checked}")
     return notes
-
-
-def _or(price: int | None, otherwise: int) -> int:
-    return otherwise if price is None else price
 
 
 def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:

@@ -28,8 +28,14 @@ MOST_FINDINGS = 20  # kept with their text; the rest is counted
 
 _CHUNK = 400  # rows compared with one query per table
 _NS_PER_S = 1e9
-_MONEY = ("uncached_nusd", "cached_nusd", "cache_write_nusd", "output_nusd", "request_nusd")
-_TOKENS = ("uncached_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_MONEY = tuple(
+    f"{line}_nusd"
+    for line in ("uncached", "cached", "cache_write", "output", "request", "reasoning", "cache_write_1h")
+)
+_TOKENS = tuple(
+    f"{kind}_tokens"
+    for kind in ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
+)
 
 
 class OpenReservation(Struct, frozen=True):

@@ -20,8 +20,11 @@ from entrepot.ledger.entries import (
     Correct,
     Entry,
     Expire,
+    Feedback,
     NameEndpoint,
     NamePrices,
+    NameRules,
+    NameSender,
     OfAttempt,
     Reserve,
     Settle,
@@ -33,20 +36,20 @@ from entrepot.ledger.entries import (
 class Sums(Struct):
     """What a key or an endpoint used and cost.
 
-    Units: `tokens` uncached, cached, cache-write, output, reasoning; nano-USD. `unknown_nusd` is not in
-    `cost_nusd`.
+    Units: `tokens` uncached, cached, cache-write, output, reasoning, cache-write for an hour; nano-USD.
+    `unknown_nusd` is not in `cost_nusd`.
     """
 
     attempts: int = 0
-    tokens: tuple[int, ...] = (0, 0, 0, 0, 0)
+    tokens: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
     cost_nusd: int = 0
     unknown_nusd: int = 0
 
     @property
     def prompt_and_output(self) -> int:
         """Return all tokens; reasoning is a part of the output."""
-        *tokens, _reasoning = self.tokens
-        return sum(tokens)
+        uncached, cached, written, output, _reasoning, written_1h = self.tokens
+        return uncached + cached + written + output + written_1h
 
     def copy(self) -> Sums:
         """Return the sums as they are now."""
@@ -66,6 +69,7 @@ class Sums(Struct):
             usage.cache_write_tokens,
             usage.output_tokens,
             usage.reasoning_tokens,
+            usage.cache_write_1h_tokens,
         )
         self.tokens = tuple(have + new for have, new in zip(self.tokens, more, strict=True))
         self.cost_nusd += (
@@ -74,6 +78,8 @@ class Sums(Struct):
             + bill.cache_write_nusd
             + bill.output_nusd
             + bill.request_nusd
+            + bill.reasoning_nusd
+            + bill.cache_write_1h_nusd
         )
 
 
@@ -97,7 +103,7 @@ class AuditFold:
         """Add an entry; return what is wrong with it, seen from those before, or None."""
         self._entries += 1
         match entry:
-            case NamePrices():
+            case NamePrices() | NameSender() | NameRules() | Feedback():
                 return None
             case NameEndpoint():
                 self.names[entry.endpoint_id] = entry.name
@@ -138,7 +144,7 @@ class AuditFold:
 
     def _snapshot(self, snapshot: Snapshot) -> str | None:
         self.names.update((name.endpoint_id, name.name) for name in snapshot.endpoints)
-        said = {key.key_id: (key.spent_nusd, key.unknown_nusd, key.reserved_nusd) for key in snapshot.keys}
+        said = {key.number: (key.spent_nusd, key.unknown_nusd, key.reserved_nusd) for key in snapshot.keys}
         if self._entries == 1:
             self._base = {number: (spent, unknown) for number, (spent, unknown, _) in said.items()}
             self.open = {(reserve.request_id, reserve.attempt): reserve for reserve in snapshot.open}

@@ -17,9 +17,13 @@ from entrepot.ledger.entries import (
     Correct,
     Entry,
     Expire,
+    Feedback,
     Kind,
+    Name,
     NameEndpoint,
     NamePrices,
+    NameRules,
+    NameSender,
     Reserve,
     Settle,
     Snapshot,
@@ -37,6 +41,9 @@ IDS = {
     "decisions": ("request_id", "attempt"),
     "closings": ("request_id", "attempt"),
     "corrections": ("request_id", "attempt", "correction_id"),
+    "senders": ("sender_id",),
+    "rules": ("rules_id",),
+    "feedback": ("request_id", "task_id", "at_ns"),
 }
 _UNOBSERVED: Row = dict.fromkeys(("ttft_s", "tpot_s", "answer_s", "answer_id"))
 
@@ -54,15 +61,25 @@ def expected_rows(entry: Entry) -> Iterator[tuple[str, Row]]:
             yield "closings", _closing(entry)
         case Correct():
             yield "corrections", _columns(entry)
-        case NameEndpoint():
-            yield "endpoints", _columns(entry)
-        case NamePrices():
-            yield "prices", _columns(entry)
+        case Feedback():
+            yield "feedback", _columns(entry)
         case Snapshot():
-            for endpoint in entry.endpoints:
-                yield from expected_rows(endpoint)
-            for prices in entry.prices:
-                yield from expected_rows(prices)
+            for name in entry.names:
+                yield _name(name)
+        case _:
+            yield _name(entry)
+
+
+def _name(entry: Name) -> tuple[str, Row]:
+    match entry:
+        case NameEndpoint():
+            return "endpoints", _columns(entry)
+        case NamePrices():
+            return "prices", _columns(entry)
+        case NameSender():
+            return "senders", _columns(entry) | {"tags": ",".join(str(tag) for tag in entry.tags)}
+        case NameRules():
+            return "rules", {"rules_id": entry.rules_id, "rules": ",".join(entry.rules)}
 
 
 def _closing(entry: Closing) -> Row:

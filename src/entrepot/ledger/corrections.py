@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from entrepot.domain.ids import request_id_from_text, request_id_text
 from entrepot.domain.money import NUSD_PER_USD
-from entrepot.domain.prices import Bill, Prices
+from entrepot.domain.prices import Bill
 from entrepot.domain.usage import Usage
-from entrepot.ledger.entries import AttemptId, Correct, CorrectReason, NamePrices
+from entrepot.ledger.entries import AttemptId, Correct, CorrectReason
 from entrepot.ledger.history import AttemptHistory
 
 _ID_BITS = 63  # a database's integers are signed
@@ -58,6 +58,8 @@ class Correction(Struct, frozen=True):
     usage: Usage
     bill: Bill
     unknown_nusd: int = 0
+    reserved_ns: int = 0
+    sender_id: int = 0
 
     def entry(self, at_ns: int) -> Correct:
         """Return the entry to write. Units: `at_ns` Unix nanoseconds.
@@ -79,6 +81,8 @@ class Correction(Struct, frozen=True):
             self.usage,
             self.bill,
             self.unknown_nusd,
+            self.reserved_ns,
+            self.sender_id,
         )
 
 
@@ -141,8 +145,10 @@ def _problem(line: HostLogLine, attempt: AttemptHistory | None) -> str:
 
 def _correction(line: HostLogLine, attempt: AttemptHistory) -> Correction | None:
     reserve = attempt.reserve
-    uncached, cached, written, output, reasoning = _differences(_usage(line, attempt.usage), attempt.usage)
-    usage = Usage(uncached, cached, written, output, reasoning)
+    uncached, cached, written, output, reasoning, written_1h = _differences(
+        _usage(line, attempt.usage), attempt.usage
+    )
+    usage = Usage(uncached, cached, written, output, reasoning, written_1h)
     bill = Bill(*_differences(_bill(line, attempt), attempt.bill))
     if not attempt.unknown_nusd and usage == Usage() and bill == Bill():
         return None
@@ -157,6 +163,8 @@ def _correction(line: HostLogLine, attempt: AttemptHistory) -> Correction | None
         usage=usage,
         bill=bill,
         unknown_nusd=attempt.unknown_nusd,
+        reserved_ns=reserve.at_ns,
+        sender_id=reserve.sender_id,
     )
 
 
@@ -167,12 +175,14 @@ def _usage(line: HostLogLine, booked: Usage) -> Usage:
     """
     uncached = line.prompt_tokens - line.cached_tokens
     cache_write = min(booked.cache_write_tokens, uncached)
+    cache_write_1h = min(booked.cache_write_1h_tokens, uncached - cache_write)
     return Usage(
-        uncached_tokens=uncached - cache_write,
+        uncached_tokens=uncached - cache_write - cache_write_1h,
         cached_tokens=line.cached_tokens,
         cache_write_tokens=cache_write,
         output_tokens=line.completion_tokens,
         reasoning_tokens=min(booked.reasoning_tokens, line.completion_tokens),
+        cache_write_1h_tokens=cache_write_1h,
     )
 
 
@@ -181,7 +191,7 @@ def _bill(line: HostLogLine, attempt: AttemptHistory) -> Bill:
     if attempt.prices is None:
         bill = Bill()
     elif line.prompt_tokens or line.completion_tokens:
-        bill = _prices(attempt.prices).bill(_usage(line, attempt.usage))
+        bill = attempt.prices.prices.bill(_usage(line, attempt.usage))
     else:
         bill = Bill()  # the host did no work: no fee either, unless its log says so
     if line.cost_usd is None:
@@ -194,16 +204,6 @@ def _differences(new: Usage | Bill, old: Usage | Bill) -> tuple[int, ...]:
     """Return new minus old, number by number; flags are left out, and are not set in a difference."""
     pairs = zip(msgspec.structs.astuple(new), msgspec.structs.astuple(old), strict=True)
     return tuple(after - before for after, before in pairs if not isinstance(after, bool))
-
-
-def _prices(named: NamePrices) -> Prices:
-    return Prices(
-        named.input_nusd_per_mtok,
-        named.output_nusd_per_mtok,
-        named.cached_nusd_per_mtok,
-        named.cache_write_nusd_per_mtok,
-        named.request_nusd,
-    )
 
 
 def _correction_id(attempt: AttemptHistory, line: HostLogLine) -> int:

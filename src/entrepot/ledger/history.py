@@ -78,6 +78,8 @@ class AttemptHistory(Struct, frozen=True):
             cache_write_nusd=sum(part.cache_write_nusd for part in parts),
             output_nusd=sum(part.output_nusd for part in parts),
             request_nusd=sum(part.request_nusd for part in parts),
+            reasoning_nusd=sum(part.reasoning_nusd for part in parts),
+            cache_write_1h_nusd=sum(part.cache_write_1h_nusd for part in parts),
         )
 
     @property
@@ -94,6 +96,7 @@ class AttemptHistory(Struct, frozen=True):
             cache_write_tokens=sum(part.cache_write_tokens for part in parts),
             output_tokens=sum(part.output_tokens for part in parts),
             reasoning_tokens=sum(part.reasoning_tokens for part in parts),
+            cache_write_1h_tokens=sum(part.cache_write_1h_tokens for part in parts),
             estimated=bool(parts) and parts[-1].estimated,
             contradictory=bool(parts) and parts[-1].contradictory,
         )

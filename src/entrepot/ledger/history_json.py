@@ -67,7 +67,9 @@ def attempt_json(attempt: AttemptHistory) -> dict[str, object]:
         "uncached": (usage.uncached_tokens, bill.uncached_nusd),
         "cached": (usage.cached_tokens, bill.cached_nusd),
         "cache_write": (usage.cache_write_tokens, bill.cache_write_nusd),
-        "output": (usage.output_tokens, bill.output_nusd),
+        "cache_write_1h": (usage.cache_write_1h_tokens, bill.cache_write_1h_nusd),
+        "output": (usage.spoken_tokens, bill.output_nusd),
+        "reasoning": (usage.reasoning_tokens, bill.reasoning_nusd),
     }
     return {
         "attempt": reserve.attempt,
@@ -86,7 +88,6 @@ def attempt_json(attempt: AttemptHistory) -> dict[str, object]:
             **{name: {"tokens": tokens, "usd": usd_text(nusd)} for name, (tokens, nusd) in lines.items()},
             "request": {"usd": usd_text(bill.request_nusd)},
         },
-        "reasoning_tokens": usage.reasoning_tokens,
         "estimated": usage.estimated,
         "contradictory": usage.contradictory,
         "price_version": attempt.price_version,
@@ -143,16 +144,22 @@ def _closing_json(closing: Closing | None) -> Json:
 
 def _prices_json(prices: NamePrices) -> Json:
     """Prices in USD per million tokens: a price in nano-USD per million tokens is written like an amount."""
-    cached, write = prices.cached_nusd_per_mtok, prices.cache_write_nusd_per_mtok
     return {
         "input_usd_per_mtok": usd_text(prices.input_nusd_per_mtok),
         "output_usd_per_mtok": usd_text(prices.output_nusd_per_mtok),
-        "cached_usd_per_mtok": None if cached is None else usd_text(cached),
-        "cache_write_usd_per_mtok": None if write is None else usd_text(write),
+        "cached_usd_per_mtok": _usd(prices.cached_nusd_per_mtok),
+        "cache_write_usd_per_mtok": _usd(prices.cache_write_nusd_per_mtok),
+        "cache_write_1h_usd_per_mtok": _usd(prices.cache_write_1h_nusd_per_mtok),
+        "reasoning_usd_per_mtok": _usd(prices.reasoning_nusd_per_mtok),
         "request_usd": usd_text(prices.request_nusd),
+        "label": prices.label,
         "source": prices.source,
         "checked": prices.checked,
     }
+
+
+def _usd(nusd: int | None) -> str | None:
+    return None if nusd is None else usd_text(nusd)
 
 
 def _correction_json(correction: Correct) -> Json:
@@ -165,6 +172,7 @@ def _correction_json(correction: Correct) -> Json:
         "uncached_tokens": usage.uncached_tokens,
         "cached_tokens": usage.cached_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
         "output_tokens": usage.output_tokens,
     }
 

@@ -24,8 +24,23 @@ from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, ENDPOINTS, RESERVES
 DAY_NS = 86_400 * 1_000_000_000
 UNDECLARED = "undeclared"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOKENS = ("uncached_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-_LINES = ("uncached_nusd", "cached_nusd", "cache_write_nusd", "output_nusd", "request_nusd")
+_TOKENS = (
+    "uncached_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_LINES = (
+    "uncached_nusd",
+    "cached_nusd",
+    "cache_write_nusd",
+    "cache_write_1h_nusd",
+    "output_nusd",
+    "reasoning_nusd",
+    "request_nusd",
+)
 
 
 class Dimension(StrEnum):
@@ -54,6 +69,7 @@ class ReportRow(Struct, frozen=True):
     uncached_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nusd: int = 0
@@ -65,7 +81,8 @@ class ReportRow(Struct, frozen=True):
     @property
     def tokens(self) -> int:
         """Return all tokens, prompt and output."""
-        return self.uncached_tokens + self.cached_tokens + self.cache_write_tokens + self.output_tokens
+        written = self.cache_write_tokens + self.cache_write_1h_tokens
+        return self.uncached_tokens + self.cached_tokens + written + self.output_tokens
 
 
 class Report(Struct, frozen=True):

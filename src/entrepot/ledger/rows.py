@@ -22,26 +22,50 @@ from entrepot.ledger.entries import (
     Entry,
     Expire,
     ExpireReason,
+    Feedback,
     Kind,
+    Name,
     NameEndpoint,
     NamePrices,
+    NameRules,
+    NameSender,
     Reserve,
     Settle,
     Snapshot,
     Void,
     VoidReason,
 )
-from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, DECISIONS, ENDPOINTS, PRICES, RESERVES
+from entrepot.ledger.tables import (
+    CLOSINGS,
+    CORRECTIONS,
+    DECISIONS,
+    ENDPOINTS,
+    FEEDBACK,
+    PRICES,
+    RESERVES,
+    RULES,
+    SENDERS,
+)
 
 Row = tuple[Any, ...]  # what a database driver takes and gives
 
-_NO_LINES = (0,) * 10  # five counts of tokens, five lines of a bill
+_NO_LINES = (0,) * 13  # six counts of tokens, seven lines of a bill
 
 
 class Rows:
     """The rows of a batch of entries, by table, in the order in which the entries came."""
 
-    __slots__ = ("closings", "corrections", "decisions", "endpoints", "prices", "reserves")
+    __slots__ = (
+        "closings",
+        "corrections",
+        "decisions",
+        "endpoints",
+        "feedback",
+        "prices",
+        "reserves",
+        "rules",
+        "senders",
+    )
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.reserves: list[Row] = []
@@ -50,6 +74,9 @@ class Rows:
         self.corrections: list[Row] = []
         self.endpoints: list[Row] = []
         self.prices: list[Row] = []
+        self.senders: list[Row] = []
+        self.rules: list[Row] = []
+        self.feedback: list[Row] = []
         for entry in entries:
             self._add(entry)
 
@@ -58,10 +85,13 @@ class Rows:
         return (
             (ENDPOINTS, self.endpoints),
             (PRICES, self.prices),
+            (SENDERS, self.senders),
+            (RULES, self.rules),
             (RESERVES, self.reserves),
             (DECISIONS, self.decisions),
             (CLOSINGS, self.closings),
             (CORRECTIONS, self.corrections),
+            (FEEDBACK, self.feedback),
         )
 
     def _add(self, entry: Entry) -> None:
@@ -78,13 +108,24 @@ class Rows:
                 self.closings.append(_expire_row(entry))
             case Correct():
                 self.corrections.append(_correct_row(entry))
+            case Feedback():
+                self.feedback.append(_feedback_row(entry))
+            case Snapshot():  # repeats what was written before it; a journal may begin with one
+                for name in entry.names:
+                    self._name(name)
+            case _:
+                self._name(entry)
+
+    def _name(self, entry: Name) -> None:
+        match entry:
             case NameEndpoint():
                 self.endpoints.append(_endpoint_row(entry))
             case NamePrices():
                 self.prices.append(_prices_row(entry))
-            case Snapshot():  # repeats what was written before it; a journal may begin with one
-                self.endpoints.extend(map(_endpoint_row, entry.endpoints))
-                self.prices.extend(map(_prices_row, entry.prices))
+            case NameSender():
+                self.senders.append(_sender_row(entry))
+            case NameRules():
+                self.rules.append((entry.rules_id, ",".join(entry.rules)))
             case _:
                 assert_never(entry)
 
@@ -102,6 +143,9 @@ def _reserve_row(entry: Reserve) -> Row:
         entry.operation.value,
         entry.stream,
         entry.choices,
+        entry.sender_id,
+        entry.rules_id,
+        entry.task_id,
     )
 
 
@@ -123,11 +167,14 @@ def _settle_row(entry: Settle) -> Row:
         usage.cache_write_tokens,
         usage.output_tokens,
         usage.reasoning_tokens,
+        usage.cache_write_1h_tokens,
         bill.uncached_nusd,
         bill.cached_nusd,
         bill.cache_write_nusd,
         bill.output_nusd,
         bill.request_nusd,
+        bill.reasoning_nusd,
+        bill.cache_write_1h_nusd,
         0,
         usage.estimated,
         usage.contradictory,
@@ -193,14 +240,19 @@ def _correct_row(entry: Correct) -> Row:
         usage.cache_write_tokens,
         usage.output_tokens,
         usage.reasoning_tokens,
+        usage.cache_write_1h_tokens,
         bill.uncached_nusd,
         bill.cached_nusd,
         bill.cache_write_nusd,
         bill.output_nusd,
         bill.request_nusd,
+        bill.reasoning_nusd,
+        bill.cache_write_1h_nusd,
         entry.unknown_nusd,
         usage.estimated,
         usage.contradictory,
+        entry.reserved_ns,
+        entry.sender_id,
     )
 
 
@@ -229,6 +281,24 @@ def _prices_row(entry: NamePrices) -> Row:
         entry.request_nusd,
         entry.source,
         entry.checked,
+        entry.cache_write_1h_nusd_per_mtok,
+        entry.reasoning_nusd_per_mtok,
+        entry.label,
+    )
+
+
+def _sender_row(entry: NameSender) -> Row:
+    return (entry.sender_id, entry.key_id, entry.team_id, ",".join(map(str, entry.tags)))
+
+
+def _feedback_row(entry: Feedback) -> Row:
+    return (
+        entry.request_id,
+        entry.task_id,
+        entry.at_ns,
+        entry.key_id,
+        entry.succeeded,
+        _number(entry.score),
     )
 
 
@@ -242,7 +312,8 @@ def _seconds(value: float | None) -> float:
 
 def reserve_from(row: Sequence[Any], decision: bytes) -> Reserve:
     """Return the entry of a row of `reserves`; its decision is in a table of its own."""
-    request_id, attempt, at_ns, key_id, endpoint_id, version, amount, size, operation, stream, choices = row
+    request_id, attempt, at_ns, key_id, endpoint_id, version, amount, size = row[:8]
+    operation, stream, choices, sender_id, rules_id, task_id = row[8:]
     return Reserve(
         request_id,
         attempt,
@@ -256,6 +327,9 @@ def reserve_from(row: Sequence[Any], decision: bytes) -> Reserve:
         bool(stream),
         choices,
         decision,
+        sender_id,
+        rules_id,
+        task_id,
     )
 
 
@@ -265,31 +339,32 @@ def closing_from(row: Sequence[Any]) -> Closing:
     Raises: ValueError when `kind` is none that closes an attempt.
     """
     request_id, attempt, kind, at_ns, key_id, endpoint_id, version, outcome, reason, status = row[:10]
+    tokens, money, unknown_nusd, flags = row[10:16], row[16:23], row[23], tuple(map(bool, row[24:27]))
+    ttft_s, tpot_s, answer_s = map(_seconds, row[27:30])
+    first_tokens, in_flight, wire_bytes, answer_id = row[30:]
     who = (request_id, attempt, at_ns, key_id, endpoint_id)
-    answer_s, in_flight = _seconds(row[26]), row[28]
     match kind:
         case Kind.VOID:
             return Void(*who, Outcome(outcome), VoidReason(reason), status, answer_s, in_flight)
         case Kind.EXPIRE:
-            return Expire(
-                *who, version, row[20], Outcome(outcome), ExpireReason(reason), status, answer_s, in_flight
-            )
+            ending = (Outcome(outcome), ExpireReason(reason), status, answer_s, in_flight)
+            return Expire(*who, version, unknown_nusd, *ending)
         case Kind.SETTLE:
             return Settle(
                 *who,
                 version,
                 Outcome(outcome),
                 status,
-                Usage(*row[10:15], *map(bool, row[21:23])),
-                Bill(*row[15:20]),
-                _seconds(row[24]),
-                _seconds(row[25]),
+                Usage(*tokens, *flags[:2]),
+                Bill(*money),
+                ttft_s,
+                tpot_s,
                 answer_s,
-                row[27],
+                first_tokens,
                 in_flight,
-                row[29],
-                bool(row[23]),
-                row[30] or b"",
+                wire_bytes,
+                flags[2],
+                answer_id or b"",
             )
         case _:
             raise ValueError(f"a row of closings has kind {kind}, which closes nothing")
@@ -298,6 +373,7 @@ def closing_from(row: Sequence[Any]) -> Closing:
 def correction_from(row: Sequence[Any]) -> Correct:
     """Return the entry of a row of `corrections`."""
     request_id, attempt, correction_id, at_ns, key_id, endpoint_id, version, reason = row[:8]
+    tokens, money, unknown_nusd, flags = row[8:14], row[14:21], row[21], map(bool, row[22:24])
     return Correct(
         request_id,
         attempt,
@@ -307,9 +383,10 @@ def correction_from(row: Sequence[Any]) -> Correct:
         version,
         correction_id,
         CorrectReason(reason),
-        Usage(*row[8:13], *map(bool, row[19:21])),
-        Bill(*row[13:18]),
-        row[18],
+        Usage(*tokens, *flags),
+        Bill(*money),
+        unknown_nusd,
+        *row[24:],
     )
 
 

@@ -46,7 +46,7 @@ from entrepot.ledger.tables import (
     RESERVES,
 )
 
-REVISION = "0001"  # the last one in migrations/versions; a test compares
+REVISION = "0002"  # the last one in migrations/versions; a test compares
 BUSY_TIMEOUT_S = 1.0  # how long to wait for another process that writes before saying so
 _CACHE_KIB = 64 * 1024  # ids come in the order of time, answer ids do not: their index should stay in memory
 _PRIVATE_FILE = 0o600

@@ -32,11 +32,10 @@ def _attempt() -> list[Column[bytes] | Column[int]]:
 
 
 def _lines() -> list[Column[int]]:
-    tokens = ("uncached", "cached", "cache_write", "output", "reasoning")
-    money = ("uncached", "cached", "cache_write", "output", "request", "unknown")
-    return [Column(f"{kind}_tokens", BigInteger, nullable=False) for kind in tokens] + [
-        Column(f"{line}_nusd", BigInteger, nullable=False) for line in money
-    ]
+    tokens = ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
+    money = ("uncached", "cached", "cache_write", "output", "request", "reasoning", "cache_write_1h")
+    names = [f"{kind}_tokens" for kind in tokens] + [f"{line}_nusd" for line in (*money, "unknown")]
+    return [Column(name, BigInteger, nullable=False) for name in names]
 
 
 RESERVES = Table(
@@ -52,6 +51,9 @@ RESERVES = Table(
     Column("operation", Text, nullable=False),
     Column("stream", Boolean, nullable=False),
     Column("choices", Integer, nullable=False),
+    Column("sender_id", BigInteger, nullable=False),
+    Column("rules_id", BigInteger, nullable=False),
+    Column("task_id", BigInteger, nullable=False),
     Index("reserves_at_ns", "at_ns"),
     sqlite_with_rowid=False,
 )
@@ -111,6 +113,21 @@ CORRECTIONS = Table(
     *_lines(),
     Column("estimated", Boolean, nullable=False),
     Column("contradictory", Boolean, nullable=False),
+    Column("reserved_ns", BigInteger, nullable=False),
+    Column("sender_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What clients say of answers and tasks; the youngest on each counts. `request_id` is zeros for a whole task.
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("request_id", LargeBinary, primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("score", Double),
     sqlite_with_rowid=False,
 )
 
@@ -140,7 +157,50 @@ PRICES = Table(
     Column("request_nusd", BigInteger, nullable=False),
     Column("source", Text, nullable=False),
     Column("checked", Text, nullable=False),
+    Column("cache_write_1h_nusd_per_mtok", BigInteger),
+    Column("reasoning_nusd_per_mtok", BigInteger),
+    Column("label", Text, nullable=False),
 )
+
+# What a `sender_id` stands for; `tags` are the tags' numbers, with commas between.
+SENDERS = Table(
+    "senders",
+    METADATA,
+    Column("sender_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("team_id", BigInteger, nullable=False),
+    Column("tags", Text, nullable=False),
+)
+
+# What a `rules_id` stands for: names of rules, with commas between.
+RULES = Table(
+    "rules",
+    METADATA,
+    Column("rules_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("rules", Text, nullable=False),
+)
+
+
+def _usage(name: str, period: str) -> Table:
+    tokens = ("uncached", "cached", "cache_write", "cache_write_1h", "output", "reasoning")
+    money = ("cost", "unknown", "reserved")
+    sums = ("requests", "attempts", *(f"{kind}_tokens" for kind in tokens), *(f"{of}_nusd" for of in money))
+    ids = (period, "endpoint_id", "key_id", "sender_id", "rules_id")
+    return Table(
+        name,
+        METADATA,
+        *(Column(of, BigInteger, primary_key=True, autoincrement=False) for of in ids),
+        *(Column(of, BigInteger, nullable=False) for of in sums),
+        sqlite_with_rowid=False,
+    )
+
+
+# Roll-ups, added to in the transaction that posts the entries: what was used by the hour (the day), in UTC
+# since 1970, in which it was reserved. Corrections and closings count in the hour of their reservation.
+# `cost_nusd` is the sum of all lines, `reserved_nusd` that of attempts under way; requests count where their
+# first attempt went.
+USAGE_HOURS = _usage("usage_hours", "hour")
+USAGE_DAYS = _usage("usage_days", "day")
 
 # One row: up to where the journal is in this store, written in the transaction that posts the entries.
 POSITION = Table(

@@ -26,7 +26,7 @@ from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog, Level
 from entrepot.ledger.entries import Entry
 from entrepot.ledger.journal import SyncData, sync_data
-from entrepot.ledger.keys import create_key
+from entrepot.ledger.key_log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.reader import JournalReader
 from entrepot.routing.kpi.knowledge import Knowledge

@@ -93,7 +93,8 @@ def usage_from_anthropic(block: Mapping[str, Any]) -> Usage | None:
         prompt=None if uncached is None else uncached + read + write,
         output=counts.of("output_tokens"),
         cached=read,
-        cache_write=write,
+        cache_write=write - (long or 0),
+        cache_write_1h=long,
         reasoning=counts.of("thinking_tokens", within="output_tokens_details"),
     )
 
@@ -217,9 +218,12 @@ class _Counts:
         cached: int | None,
         cache_write: int | None,
         reasoning: int | None,
+        cache_write_1h: int | None = None,
     ) -> Usage | None:
-        """Return the disjoint counts; `prompt` and `output` are totals that contain the other three."""
-        cached, cache_write, reasoning = cached or 0, cache_write or 0, reasoning or 0
+        """Return the disjoint counts; `prompt` and `output` are totals that contain the other four."""
+        cached, cache_write, cache_write_1h = cached or 0, cache_write or 0, cache_write_1h or 0
+        reasoning = reasoning or 0
+        parts = cached + cache_write + cache_write_1h
         totals = self._totals(prompt, output, reasoning)
         if totals is None:
             return None
@@ -227,15 +231,16 @@ class _Counts:
         if reasoning > output:
             self.contradictory = True
             output += reasoning
-        if cached + cache_write > prompt:
+        if parts > prompt:
             self.contradictory = True
-            prompt, cached, cache_write = cached + cache_write, 0, 0
+            prompt, cached, cache_write, cache_write_1h, parts = parts, 0, 0, 0, 0
         return Usage(
-            uncached_tokens=prompt - cached - cache_write,
+            uncached_tokens=prompt - parts,
             cached_tokens=cached,
             cache_write_tokens=cache_write,
             output_tokens=output,
             reasoning_tokens=reasoning,
+            cache_write_1h_tokens=cache_write_1h,
             contradictory=self.contradictory,
         )
 

@@ -1,4 +1,4 @@
-"""The bytes of an entry: its kind, then its fields.
+"""The bytes of an entry: its kind and the number of its layout, then its fields.
 
 Fixed layouts (`struct`) carry what every attempt writes: a third of JSON's size, and half a microsecond
 on the way of a request. Rare entries with text (names, snapshots) are MessagePack. A schema language
@@ -6,7 +6,7 @@ would add a build step and no speed.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct as Layout
 
 import msgspec
@@ -23,9 +23,12 @@ from entrepot.ledger.entries.values import (
     Entry,
     Expire,
     ExpireReason,
+    Feedback,
     Kind,
     NameEndpoint,
     NamePrices,
+    NameRules,
+    NameSender,
     Reserve,
     Settle,
     Snapshot,
@@ -33,12 +36,22 @@ from entrepot.ledger.entries.values import (
     VoidReason,
 )
 
-# kind, request id, attempt, instant, key, endpoint; then what the kind adds. All little-endian.
-_RESERVE = Layout("<B16sHqIIIqIBI")
-_SETTLE = Layout("<B16sHqIIIBBHIIIIIqqqqqdddIIQ")
+# kind, request id, attempt, instant, key, endpoint; then what the kind adds. All little-endian. What a second
+# layout adds stands behind the fields of the first, and is zero in entries that were written with that.
+_RESERVE_1 = Layout("<B16sHqIIIqIBI")
+_RESERVE = Layout(_RESERVE_1.format + "IIQ")
+_SETTLE_1 = Layout("<B16sHqIIIBBHIIIIIqqqqqdddIIQ")
+_SETTLE = Layout(_SETTLE_1.format + "Iqq")
 _VOID = Layout("<B16sHqIIBBHdI")
 _EXPIRE = Layout("<B16sHqIIIqBBHdI")
-_CORRECT = Layout("<B16sHqIIIqBBqqqqqqqqqqq")
+_CORRECT_1 = Layout("<B16sHqIIIqBBqqqqqqqqqqq")
+_CORRECT = Layout(_CORRECT_1.format + "qqqqI")
+_FEEDBACK = Layout("<B16sqIQBd")
+
+_SECOND = 0x10  # the number of the layout stands above the bits of the kind
+_RESERVE_CODE = Kind.RESERVE | _SECOND
+_SETTLE_CODE = Kind.SETTLE | _SECOND
+_CORRECT_CODE = Kind.CORRECT | _SECOND
 
 REQUEST_ID_OFFSET = 1  # of the request id within an encoded entry that has one
 ANSWER_ID_OFFSET = _SETTLE.size  # of the host's answer id within an encoded Settle
@@ -47,6 +60,19 @@ MAX_CLOSING_BYTES = _SETTLE.size + MAX_ANSWER_ID_BYTES  # the longest entry that
 _STREAM = 0x80  # the bit above the operation's code in a Reserve
 _ESTIMATED, _CONTRADICTORY, _CENSORED = 1, 2, 4  # bits of a Settle's or Correct's flags
 
+_RESERVE_1_FIELDS = 11
+_SETTLE_1_FIELDS = 26
+_CORRECT_1_FIELDS = 21
+_NOTHING_ADDED = (0, 0, 0, 0, 0)
+
+_TEXT_KINDS: Mapping[type, Kind] = {
+    NameEndpoint: Kind.NAME_ENDPOINT,
+    NamePrices: Kind.NAME_PRICES,
+    NameSender: Kind.NAME_SENDER,
+    NameRules: Kind.NAME_RULES,
+    Snapshot: Kind.SNAPSHOT,
+}
+
 _OPERATION_CODES = {Operation.CHAT: 0, Operation.COMPLETION: 1, Operation.EMBEDDING: 2}
 _OPERATIONS = {code: operation for operation, code in _OPERATION_CODES.items()}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
@@ -54,6 +80,8 @@ _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 _pack_text = msgspec.msgpack.Encoder().encode
 _unpack_endpoint = msgspec.msgpack.Decoder(NameEndpoint).decode
 _unpack_prices = msgspec.msgpack.Decoder(NamePrices).decode
+_unpack_sender = msgspec.msgpack.Decoder(NameSender).decode
+_unpack_rules = msgspec.msgpack.Decoder(NameRules).decode
 _unpack_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
@@ -65,7 +93,7 @@ def encode_reserve(entry: Reserve) -> bytes:
     code = _OPERATION_CODES[entry.operation]
     return (
         _RESERVE.pack(
-            Kind.RESERVE,
+            _RESERVE_CODE,
             entry.request_id,
             entry.attempt,
             entry.at_ns,
@@ -76,6 +104,9 @@ def encode_reserve(entry: Reserve) -> bytes:
             entry.prompt_bytes,
             code | _STREAM if entry.stream else code,
             entry.choices,
+            entry.sender_id,
+            entry.rules_id,
+            entry.task_id,
         )
         + entry.decision
     )
@@ -89,7 +120,7 @@ def encode_settle(entry: Settle) -> bytes:
     usage, bill = entry.usage, entry.bill
     return (
         _SETTLE.pack(
-            Kind.SETTLE,
+            _SETTLE_CODE,
             entry.request_id,
             entry.attempt,
             entry.at_ns,
@@ -115,6 +146,9 @@ def encode_settle(entry: Settle) -> bytes:
             entry.first_tokens,
             entry.in_flight,
             entry.wire_bytes,
+            usage.cache_write_1h_tokens,
+            bill.reasoning_nusd,
+            bill.cache_write_1h_nusd,
         )
         + entry.answer_id[:MAX_ANSWER_ID_BYTES]
     )
@@ -163,7 +197,7 @@ def encode_closing(entry: Closing) -> bytes:
 def _encode_correct(entry: Correct) -> bytes:
     usage, bill = entry.usage, entry.bill
     return _CORRECT.pack(
-        Kind.CORRECT,
+        _CORRECT_CODE,
         entry.request_id,
         entry.attempt,
         entry.at_ns,
@@ -184,6 +218,23 @@ def _encode_correct(entry: Correct) -> bytes:
         bill.output_nusd,
         bill.request_nusd,
         entry.unknown_nusd,
+        usage.cache_write_1h_tokens,
+        bill.reasoning_nusd,
+        bill.cache_write_1h_nusd,
+        entry.reserved_ns,
+        entry.sender_id,
+    )
+
+
+def _encode_feedback(entry: Feedback) -> bytes:
+    return _FEEDBACK.pack(
+        Kind.FEEDBACK,
+        entry.request_id,
+        entry.at_ns,
+        entry.key_id,
+        entry.task_id,
+        entry.succeeded,
+        entry.score,
     )
 
 
@@ -199,12 +250,10 @@ def encode(entry: Entry) -> bytes:
             return encode_closing(entry)
         case Correct():
             return _encode_correct(entry)
-        case NameEndpoint():
-            return bytes((Kind.NAME_ENDPOINT,)) + _pack_text(entry)
-        case NamePrices():
-            return bytes((Kind.NAME_PRICES,)) + _pack_text(entry)
-        case Snapshot():
-            return bytes((Kind.SNAPSHOT,)) + _pack_text(entry)
+        case Feedback():
+            return _encode_feedback(entry)
+        case _:
+            return bytes((_TEXT_KINDS[type(entry)],)) + _pack_text(entry)
 
 
 def decode(body: bytes) -> Entry:
@@ -223,9 +272,11 @@ def decode(body: bytes) -> Entry:
 
 
 def _decode_reserve(body: bytes) -> Reserve:
-    _, request_id, attempt, at_ns, key, endpoint, version, amount, size, flags, choices = (
-        _RESERVE.unpack_from(body)
-    )
+    layout = _RESERVE if body[0] & _SECOND else _RESERVE_1
+    fields = layout.unpack_from(body)
+    _, request_id, attempt, at_ns, key, endpoint, version, amount, size, flags, choices = fields[
+        :_RESERVE_1_FIELDS
+    ]
     return Reserve(
         request_id,
         attempt,
@@ -238,19 +289,23 @@ def _decode_reserve(body: bytes) -> Reserve:
         _OPERATIONS[flags & ~_STREAM],
         flags >= _STREAM,
         choices,
-        body[_RESERVE.size :],
+        body[layout.size :],
+        *fields[_RESERVE_1_FIELDS:],
     )
 
 
 def _decode_settle(body: bytes) -> Settle:
+    layout = _SETTLE if body[0] & _SECOND else _SETTLE_1
+    fields = layout.unpack_from(body)
     # fmt: off
     (
         _, request_id, attempt, at_ns, key, endpoint, version, outcome, flags, status,
         uncached, cached, cache_write, output, reasoning,
         uncached_nusd, cached_nusd, cache_write_nusd, output_nusd, request_nusd,
         ttft_s, tpot_s, answer_s, first_tokens, in_flight, wire_bytes,
-    ) = _SETTLE.unpack_from(body)
+    ) = fields[:_SETTLE_1_FIELDS]
     # fmt: on
+    cache_write_1h, reasoning_nusd, cache_write_1h_nusd = fields[_SETTLE_1_FIELDS:] or (0, 0, 0)
     return Settle(
         request_id,
         attempt,
@@ -260,16 +315,16 @@ def _decode_settle(body: bytes) -> Settle:
         version,
         _OUTCOMES[outcome],
         status,
-        Usage(
-            uncached,
-            cached,
-            cache_write,
-            output,
-            reasoning,
-            flags & _ESTIMATED != 0,
-            flags & _CONTRADICTORY != 0,
+        _usage(uncached, cached, cache_write, output, reasoning, cache_write_1h, flags),
+        Bill(
+            uncached_nusd,
+            cached_nusd,
+            cache_write_nusd,
+            output_nusd,
+            request_nusd,
+            reasoning_nusd,
+            cache_write_1h_nusd,
         ),
-        Bill(uncached_nusd, cached_nusd, cache_write_nusd, output_nusd, request_nusd),
         ttft_s,
         tpot_s,
         answer_s,
@@ -277,7 +332,22 @@ def _decode_settle(body: bytes) -> Settle:
         in_flight,
         wire_bytes,
         flags & _CENSORED != 0,
-        body[ANSWER_ID_OFFSET:],
+        body[layout.size :],
+    )
+
+
+def _usage(
+    uncached: int, cached: int, cache_write: int, output: int, reasoning: int, cache_write_1h: int, flags: int
+) -> Usage:
+    return Usage(
+        uncached,
+        cached,
+        cache_write,
+        output,
+        reasoning,
+        cache_write_1h,
+        flags & _ESTIMATED != 0,
+        flags & _CONTRADICTORY != 0,
     )
 
 
@@ -305,10 +375,13 @@ def _decode_expire(body: bytes) -> Expire:
 
 
 def _decode_correct(body: bytes) -> Correct:
-    _, request_id, attempt, at_ns, key, endpoint, version, correction, reason, flags, *amounts = (
-        _CORRECT.unpack(body)
+    layout = _CORRECT if body[0] & _SECOND else _CORRECT_1
+    fields = layout.unpack(body)
+    _, request_id, attempt, at_ns, key, endpoint, version, correction, reason, flags = fields[:10]
+    uncached, cached, cache_write, output, reasoning, *money, unknown = fields[10:_CORRECT_1_FIELDS]
+    cache_write_1h, reasoning_nusd, cache_write_1h_nusd, reserved_ns, sender = (
+        fields[_CORRECT_1_FIELDS:] or _NOTHING_ADDED
     )
-    uncached, cached, cache_write, output, reasoning, *money, unknown = amounts
     return Correct(
         request_id,
         attempt,
@@ -318,18 +391,17 @@ def _decode_correct(body: bytes) -> Correct:
         version,
         correction,
         CorrectReason(reason),
-        Usage(
-            uncached,
-            cached,
-            cache_write,
-            output,
-            reasoning,
-            flags & _ESTIMATED != 0,
-            flags & _CONTRADICTORY != 0,
-        ),
-        Bill(*money),
+        _usage(uncached, cached, cache_write, output, reasoning, cache_write_1h, flags),
+        Bill(money[0], money[1], money[2], money[3], money[4], reasoning_nusd, cache_write_1h_nusd),
         unknown,
+        reserved_ns,
+        sender,
     )
+
+
+def _decode_feedback(body: bytes) -> Feedback:
+    _, request_id, at_ns, key, task, succeeded, score = _FEEDBACK.unpack(body)
+    return Feedback(request_id, at_ns, key, task, succeeded != 0, score)
 
 
 _DECODERS: dict[int, Callable[[bytes], Entry]] = {
@@ -338,7 +410,13 @@ _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     Kind.VOID: _decode_void,
     Kind.EXPIRE: _decode_expire,
     Kind.CORRECT: _decode_correct,
+    _RESERVE_CODE: _decode_reserve,
+    _SETTLE_CODE: _decode_settle,
+    _CORRECT_CODE: _decode_correct,
+    Kind.FEEDBACK: _decode_feedback,
     Kind.NAME_ENDPOINT: lambda body: _unpack_endpoint(memoryview(body)[1:]),
     Kind.NAME_PRICES: lambda body: _unpack_prices(memoryview(body)[1:]),
+    Kind.NAME_SENDER: lambda body: _unpack_sender(memoryview(body)[1:]),
+    Kind.NAME_RULES: lambda body: _unpack_rules(memoryview(body)[1:]),
     Kind.SNAPSHOT: lambda body: _unpack_snapshot(memoryview(body)[1:]),
 }

@@ -5,24 +5,29 @@ its money stays. A settle repeats the ids of its reserve, which a join would giv
 bill can be read alone.
 """
 
-from enum import IntEnum
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
 from math import nan
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.outcome import Outcome
-from entrepot.domain.prices import Bill
+from entrepot.domain.prices import Bill, Prices
 from entrepot.domain.usage import Usage
 
 MAX_ANSWER_ID_BYTES = (
     200  # hosts write 30 to 60; what is longer is cut, so that a settle always fits its room
 )
 NO_PRICE = 0  # the price version of an endpoint whose price nobody knows
+NO_SENDER = 0  # a key that is in no team and bears no tags
+NO_RULES = 0  # no rule excluded an endpoint
+NO_TASK = 0  # the client named no task
 
 
 class Kind(IntEnum):
-    """The first byte of an encoded entry. Written to disk: append only, never reuse one."""
+    """What an entry is: the low bits of its first byte. Written to disk: append only, never reuse one."""
 
     RESERVE = 1
     SETTLE = 2
@@ -32,6 +37,17 @@ class Kind(IntEnum):
     NAME_ENDPOINT = 6
     NAME_PRICES = 7
     SNAPSHOT = 8
+    NAME_SENDER = 9
+    NAME_RULES = 10
+    FEEDBACK = 11
+
+
+class Scope(StrEnum):
+    """Whose money is counted: a budget belongs to one key, one team or one tag."""
+
+    KEY = "key"
+    TEAM = "team"
+    TAG = "tag"
 
 
 class VoidReason(IntEnum):
@@ -63,7 +79,9 @@ class Reserve(Struct, frozen=True, gc=False):
     """Money set aside for an attempt before its first byte goes out, with the decision that sends it.
 
     Units: `at_ns` Unix nanoseconds; nano-USD; `prompt_bytes` bytes of the request body. `attempt` counts
-    from 1 within the request; `decision` is packed by `routing.decision.pack`.
+    from 1 within the request; `decision` is packed by `routing.decision.pack`. `sender_id` names the team and
+    the tags that it counts for, `rules_id` the rules that excluded endpoints, `task_id` what the client
+    calls the task (a digest).
     """
 
     request_id: bytes
@@ -78,6 +96,9 @@ class Reserve(Struct, frozen=True, gc=False):
     stream: bool = False
     choices: int = 1
     decision: bytes = b""
+    sender_id: int = NO_SENDER
+    rules_id: int = NO_RULES
+    task_id: int = NO_TASK
 
 
 class Settle(Struct, frozen=True, gc=False):
@@ -153,7 +174,8 @@ class Correct(Struct, frozen=True, gc=False):
 
     Units: `usage` tokens and `bill` nano-USD to *add* (they may be negative); `unknown_nusd` is the part of
     *unknown, at most X* that this entry replaces (X for an expired attempt, 0 for a settled one).
-    `correction_id` is the caller's, 0 ≤ id < 2^63, unique within the attempt.
+    `correction_id` is the caller's, 0 ≤ id < 2^63, unique within the attempt. `reserved_ns` and `sender_id`
+    are those of the reservation, since the money belongs to its period and its team.
     """
 
     request_id: bytes
@@ -167,6 +189,23 @@ class Correct(Struct, frozen=True, gc=False):
     usage: Usage
     bill: Bill
     unknown_nusd: int = 0
+    reserved_ns: int = 0
+    sender_id: int = NO_SENDER
+
+
+class Feedback(Struct, frozen=True, gc=False):
+    """What a client says of an answer or of a task; the last word on either counts.
+
+    Units: `at_ns` Unix nanoseconds; `score` the client's own, nan when it gave none. `request_id` is zeros
+    when it speaks of the whole task.
+    """
+
+    request_id: bytes
+    at_ns: int
+    key_id: int
+    task_id: int
+    succeeded: bool
+    score: float = nan
 
 
 class NameEndpoint(Struct, frozen=True):
@@ -198,15 +237,53 @@ class NamePrices(Struct, frozen=True):
     request_nusd: int = 0
     source: str = ""
     checked: str = ""
+    cache_write_1h_nusd_per_mtok: int | None = None
+    reasoning_nusd_per_mtok: int | None = None
+    label: str = ""
+
+    @property
+    def prices(self) -> Prices:
+        """Return the prices that were named."""
+        return Prices(
+            self.input_nusd_per_mtok,
+            self.output_nusd_per_mtok,
+            self.cached_nusd_per_mtok,
+            self.cache_write_nusd_per_mtok,
+            self.request_nusd,
+            self.source,
+            self.checked,
+            self.cache_write_1h_nusd_per_mtok,
+            self.reasoning_nusd_per_mtok,
+            self.label,
+        )
 
 
-class KeyBalance(Struct):
-    """The sums of one key.
+class NameSender(Struct, frozen=True):
+    """What a `sender_id` stands for: the team and the tags that a key's attempts count for.
+
+    `team_id` is 0 for a key in no team; `tags` are in order, those above a narrower one among them.
+    """
+
+    sender_id: int
+    key_id: int
+    team_id: int = 0
+    tags: tuple[int, ...] = ()
+
+
+class NameRules(Struct, frozen=True):
+    """What a `rules_id` stands for: the rules that excluded endpoints, in order."""
+
+    rules_id: int
+    rules: tuple[str, ...]
+
+
+class ScopeBalance(Struct):
+    """The sums of one key, team or tag.
 
     Units: nano-USD. `unknown_nusd` is what expired attempts cost at most; it counts until corrected.
     """
 
-    key_id: int
+    number: int = field(name="key_id")  # as the first format of snapshots calls it
     spent_nusd: int = 0
     reserved_nusd: int = 0
     unknown_nusd: int = 0
@@ -222,22 +299,47 @@ class KeyBalance(Struct):
         return bool(self.spent_nusd or self.reserved_nusd or self.unknown_nusd)
 
 
+class Spending(Struct, frozen=True):
+    """What counted lately for a key, team or tag: by the quarter of an hour in which it was reserved.
+
+    Units: quarters of an hour since 1970 → nano-USD, spent or unknown. From these a budget of a day or a
+    month in any time zone knows what is left when a gateway starts, or when it is set.
+    """
+
+    scope: Scope
+    number: int
+    quarters: dict[int, int]
+
+
 class Snapshot(Struct, frozen=True):
     """The fold of all entries before it; opens each segment, so that recovery reads the last one only.
 
-    It does not know its position. `open` holds the reservations without their decisions; all four are
-    ordered by id.
+    It does not know its position. `open` holds the reservations without their decisions; everything is
+    ordered by id. `newest_ns` is the instant of the youngest reservation: what `spending` keeps depends on
+    it.
     """
 
     endpoints: tuple[NameEndpoint, ...] = ()
     prices: tuple[NamePrices, ...] = ()
-    keys: tuple[KeyBalance, ...] = ()
+    keys: tuple[ScopeBalance, ...] = ()
     open: tuple[Reserve, ...] = ()
+    teams: tuple[ScopeBalance, ...] = ()
+    tags: tuple[ScopeBalance, ...] = ()
+    senders: tuple[NameSender, ...] = ()
+    rules: tuple[NameRules, ...] = ()
+    spending: tuple[Spending, ...] = ()
+    newest_ns: int = 0
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Return everything that was named so far."""
+        return (*self.endpoints, *self.prices, *self.senders, *self.rules)
 
 
 Closing = Settle | Void | Expire
 OfAttempt = Reserve | Settle | Void | Expire | Correct
-Entry = OfAttempt | NameEndpoint | NamePrices | Snapshot
+Name = NameEndpoint | NamePrices | NameSender | NameRules
+Entry = OfAttempt | Name | Feedback | Snapshot
 AttemptId = tuple[bytes, int]
 EntryId = tuple[bytes, int, Kind, int]
 
@@ -255,20 +357,3 @@ def entry_id(entry: OfAttempt) -> EntryId:
             return (entry.request_id, entry.attempt, Kind.EXPIRE, 0)
         case Correct():
             return (entry.request_id, entry.attempt, Kind.CORRECT, entry.correction_id)
-
-
-def correction_of(expired: Expire, late: Settle, *, correction_id: int, reason: CorrectReason) -> Correct:
-    """Return the correction that replaces *unknown, at most X* by what a late report says it was."""
-    return Correct(
-        late.request_id,
-        late.attempt,
-        late.at_ns,
-        expired.key_id,
-        expired.endpoint_id,
-        late.price_version,
-        correction_id,
-        reason,
-        late.usage,
-        late.bill,
-        expired.at_most_nusd,
-    )
