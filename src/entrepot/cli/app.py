@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "team": ("scopes", "team"),
     "tag": ("scopes", "tag"),
     "ledger": ("ledger", None),
+    "data": ("data", None),
     "host": ("host", None),
 }
 

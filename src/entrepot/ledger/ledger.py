@@ -45,7 +45,7 @@ from entrepot.ledger.entries import (
     encode_reserve,
     entry_id,
 )
-from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, recover
+from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
 from entrepot.ledger.keys import Key, KeyRing
 from entrepot.ledger.leases import Held, Leases, Payer
 from entrepot.ledger.segment import Position, segment_numbers, segment_path
@@ -80,7 +80,14 @@ class Ledger:
     """
 
     def __init__(
-        self, data_dir: DataDir, lock: Lock, now_ns: int, *, segment_bytes: int, sync_interval_s: float
+        self,
+        data_dir: DataDir,
+        lock: Lock,
+        now_ns: int,
+        *,
+        segment_bytes: int,
+        sync_interval_s: float,
+        sync: SyncData,
     ) -> None:
         recovered = recover(data_dir.journal)
         self.cut_bytes = 0 if recovered is None else recovered.cut_bytes
@@ -105,6 +112,7 @@ class Ledger:
             now_ns=time.time_ns,
             segment_bytes=segment_bytes,
             sync_interval_s=sync_interval_s,
+            sync=sync,
         )
         try:
             self.expired = self._expire_the_dead(now_ns)
@@ -120,6 +128,7 @@ class Ledger:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         sync_interval_s: float = SYNC_INTERVAL_S,
+        sync: SyncData = sync_data,
     ) -> Ledger:
         """Return the ledger of the data directory at `path`, made if it is not there, recovered if it is.
 
@@ -130,7 +139,14 @@ class Ledger:
         lock = Lock(path)
         try:
             upgrade_data_dir(path)
-            return cls(data_dir, lock, now_ns, segment_bytes=segment_bytes, sync_interval_s=sync_interval_s)
+            return cls(
+                data_dir,
+                lock,
+                now_ns,
+                segment_bytes=segment_bytes,
+                sync_interval_s=sync_interval_s,
+                sync=sync,
+            )
         except BaseException:
             lock.release()
             raise
