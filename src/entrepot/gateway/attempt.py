@@ -55,8 +55,13 @@ class Attempt:
         self.number = number
         self.place = place
         self.began_s = monotonic()
+        self.reserved_ns = call.at_ns if number == 1 else time_ns()
         self.output_limit = output_limit
-        self.bound_nusd = target.bound_nusd(call.body.request, candidate.bound_prompt_tokens, output_limit)
+        self.bound_nusd = target.bound_nusd(
+            call.body.request, candidate.bound_prompt_tokens, output_limit, self.reserved_ns
+        )
+        card = target.pricing.card_at(self.reserved_ns, round(candidate.prompt_tokens))
+        self.price_version = card.price_version
         self._fresh = fresh
 
     @property
@@ -66,10 +71,10 @@ class Attempt:
         return Reserve(
             request_id=call.request_id,
             attempt=self.number,
-            at_ns=call.at_ns if self.number == 1 else time_ns(),
+            at_ns=self.reserved_ns,
             key_id=call.key_id,
             endpoint_id=target.ref.endpoint_id,
-            price_version=target.ref.price_version,
+            price_version=self.price_version,
             amount_nusd=self.bound_nusd,
             prompt_bytes=call.body.request.prompt_bytes,
             operation=call.body.request.operation,

@@ -104,6 +104,8 @@ class Gateway:
             settings.routing,
             knowledge,
         )
+        self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
+        self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
         self._ids = RequestIds(secrets.randbits(32))
@@ -331,11 +333,17 @@ class Gateway:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
             self._refresh_keys()
+            self.reprice(time_ns())
             for relay in tuple(self._watched):
                 self._sweep(relay, now_s)
             for pool in self.pools.values():
                 pool.sweep(now_s)
             self.listener.sweep(now_s)
+
+    def reprice(self, now_ns: int) -> None:
+        """Let the choice go by the prices of this hour, where an endpoint has several."""
+        if self._tariffs:
+            self.router.reprice({target.index: target.prices_now(now_ns) for target in self._tariffs})
 
     def _refresh_keys(self) -> None:
         """Take over what changed; while the log of keys cannot be read, the keys that are known stay."""
