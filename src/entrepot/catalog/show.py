@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from entrepot.catalog.settings import EndpointSettings, HostSettings, Secret, Settings
-from entrepot.catalog.show_prices import price_fields, rate_tables
+from entrepot.catalog.show_prices import instant_text, price_fields, rate_tables
 from entrepot.domain.endpoint import Model, Operation
 from entrepot.domain.estimate import Estimate
 
@@ -165,7 +165,7 @@ def _toml(value: object) -> str:
         case Enum():
             return _text(str(value.value))
         case datetime():
-            return _instant_text(value)
+            return instant_text(value)
         case int() | float():
             return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
         case frozenset() | list() | tuple():
@@ -175,10 +175,6 @@ def _toml(value: object) -> str:
             return "{ " + ", ".join(f"{_key(name)} = {_toml(item)}" for name, item in value.items()) + " }"
         case _:
             return _text(str(value))
-
-
-def _instant_text(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def _text(text: str) -> str:
@@ -207,7 +203,7 @@ def _plain(value: object) -> object:
         case Path():
             return str(value)
         case datetime():
-            return _instant_text(value)
+            return instant_text(value)
         case frozenset():
             return sorted(str(_plain(item)) for item in value)
         case list() | tuple():

@@ -51,6 +51,19 @@ def rate_fields(rate: Rate) -> Fields:
     }
 
 
+def rate_json(rate: Rate) -> Fields:
+    """Return one rate under the same keys as JSON, with null for what it does not state."""
+    return {
+        key: instant_text(value) if isinstance(value, datetime) else value
+        for key, value in rate_fields(rate).items()
+    }
+
+
+def instant_text(at: datetime) -> str:
+    """Return an instant as TOML and JSON have it, with Z for UTC."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
 def _amounts(prices: Prices) -> Fields:
     amounts = {key: getattr(prices, field) for key, field in PRICE_FIELDS.items()}
     amounts["request_usd"] = prices.request_nusd or None

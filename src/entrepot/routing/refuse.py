@@ -95,12 +95,12 @@ def nothing_eligible(
     message = f"No endpoint of {' or '.join(request.models)} may serve this request"
     message += f"{_offer(last, nearest, endpoints)}: {'; '.join(sentences)}. "
     if last is ExclusionReason.NO_PRICE:
-        message += f"{_how_to_price(endpoints[nearest[0].endpoint_index])} "
+        message += f"{how_to_price(endpoints[nearest[0].endpoint_index])} "
     message += kind.next_step
     return Refusal(kind.http_status, kind.type, kind.code, message, kind.param)
 
 
-def _how_to_price(endpoint: Endpoint) -> str:
+def how_to_price(endpoint: Endpoint) -> str:
     """Return what to write in the configuration so that the price of an endpoint is known."""
     place = f"the [[hosts.endpoints]] of {endpoint.model} at the host {endpoint.host}"
     if endpoint.tariff is not None:
