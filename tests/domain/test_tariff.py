@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 
 from entrepot.domain.prices import Prices
 from entrepot.domain.tariff import NS_PER_S, Band, BillsBy, Rate, Tariff, dearest
+from tests.domain.tariffs import (
+    BANDS,
+    BERLIN,
+    HOUR_NS,
+    INSTANTS,
+    KOLKATA,
+    NEW_YORK,
+    PROMPTS,
+    SHANGHAI,
+    TARIFFS,
+    ns,
+)
 
 MINUTE_NS = 60 * NS_PER_S
-HOUR_NS = 60 * MINUTE_NS
 
 DEAR = Prices(2_000_000_000, 8_000_000_000)
 PLAIN = Prices(1_000_000_000, 4_000_000_000)
 WORKDAYS = frozenset(range(5))
-
-
-def ns(text: str) -> int:
-    """Return Unix nanoseconds of an instant; without an offset it is in UTC."""
-    at = datetime.fromisoformat(text)
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * NS_PER_S
 
 
 def minute(clock: str) -> int:
@@ -42,8 +47,6 @@ def input_usd(prices: Prices | None) -> str:
     """Return a card's input price in dollars, as the rows write it."""
     return "unknown" if prices is None else f"{prices.input_nusd_per_mtok / 1e9:g}"
 
-
-BERLIN, NEW_YORK, KOLKATA, SHANGHAI = "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Shanghai"
 
 # zone, band, weekdays, instant (UTC), input price in USD: 2 in the band, 1 outside of it
 ROWS = [
@@ -219,52 +222,6 @@ def test_the_dearest_card_takes_each_kind_of_token_by_itself() -> None:
 
 # -- properties
 
-ZONES = st.sampled_from(
-    [
-        *(ZoneInfo(name) for name in ("UTC", BERLIN, NEW_YORK, KOLKATA, SHANGHAI, "Australia/Lord_Howe")),
-        timezone(timedelta(hours=-9, minutes=-30)),
-    ]
-)
-# Around the days of 2026 and 2028 on which clocks are set, months end or leap.
-INSTANTS = st.one_of(
-    st.integers(ns("2025-12-30T00:00:00"), ns("2028-03-02T00:00:00")),
-    st.sampled_from(["2026-03-08", "2026-03-29", "2026-10-25", "2026-11-01", "2026-10-04"]).flatmap(
-        lambda day: st.integers(ns(f"{day}T00:00:00") - 12 * HOUR_NS, ns(f"{day}T00:00:00") + 36 * HOUR_NS)
-    ),
-)
-AMOUNTS = st.integers(0, 10**12)
-CARDS = st.builds(
-    Prices,
-    AMOUNTS,
-    AMOUNTS,
-    cached_nusd_per_mtok=st.none() | AMOUNTS,
-    cache_write_nusd_per_mtok=st.none() | AMOUNTS,
-    request_nusd=AMOUNTS,
-    cache_write_1h_nusd_per_mtok=st.none() | AMOUNTS,
-    reasoning_nusd_per_mtok=st.none() | AMOUNTS,
-)
-BANDS = st.builds(
-    Band,
-    ZONES,
-    st.integers(0, 1439),
-    st.integers(0, 1440),
-    st.frozensets(st.integers(0, 6)),
-)
-RATES = st.builds(
-    Rate,
-    CARDS,
-    valid_from_ns=st.none() | INSTANTS,
-    valid_until_ns=st.none() | INSTANTS,
-    above_prompt_tokens=st.sampled_from([0, 0, 1000, 200_000]),
-    band=st.none() | BANDS,
-)
-TARIFFS = st.builds(
-    Tariff,
-    st.none() | st.builds(Rate, CARDS, valid_until_ns=st.none() | INSTANTS),
-    st.lists(RATES, max_size=4).map(tuple),
-)
-PROMPTS = st.integers(0, 400_000)
-
 
 @given(TARIFFS, INSTANTS, st.integers(0, 10**6), PROMPTS)
 def test_prices_are_constant_between_changes(tariff: Tariff, at_ns: int, part: int, prompt: int) -> None:
@@ -303,7 +260,7 @@ def test_a_bound_is_nowhere_below_what_may_be_billed(
 
 @given(BANDS, INSTANTS)
 def test_a_band_holds_at_the_minutes_of_its_clock(rule: Band, at_ns: int) -> None:
-    """Said in another way: as minutes since the band last began on that clock, without a case for midnight."""
+    """Said in another way: by the minutes since it last began on that clock, with no case for midnight."""
     local = datetime.fromtimestamp(at_ns // NS_PER_S, rule.zone)
     length = (rule.until_minute - rule.from_minute) % 1440 or 1440
     since = (local.hour * 60 + local.minute - rule.from_minute) % 1440
