@@ -90,7 +90,9 @@ class ListPrices:
         except LookupError:
             return None
         info = seller.find_model(model, all_providers=snapshot.providers)
-        return None if info is None else self._priced(self._owner(info, seller), info, operations)
+        if info is None:
+            return None
+        return converted(info, self._source(self._owner(info, seller), info), operations)
 
     def of_all_providers(self, models: Sequence[str]) -> Iterator[Listed]:
         """Yield what every provider lists under any of these names of a model, its first match each."""
@@ -99,9 +101,16 @@ class ListPrices:
         for provider in self._snapshot.providers:
             found = (provider.find_model(name) for name in models)
             info = next((one for one in found if one is not None), None)
-            priced = None if info is None else self._priced(provider, info, frozenset({Operation.CHAT}))
-            if info is not None and priced is not None:
+            if info is None:
+                continue
+            priced = converted(info, self._source(provider, info), frozenset({Operation.CHAT}))
+            if priced is not None:
                 yield Listed(provider.id, info.id, priced)
+
+    def models(self) -> Iterator[ModelInfo]:
+        """Yield every model of every provider."""
+        for provider in self._snapshot.providers:
+            yield from provider.models
 
     @property
     def _snapshot(self) -> DataSnapshot:
@@ -113,24 +122,29 @@ class ListPrices:
             self._data = DataSnapshot(providers=providers, from_auto_update=False)
         return self._data
 
+    def _source(self, provider: Provider, info: ModelInfo) -> str:
+        return f"{self.name}, {provider.id}/{info.id}"
+
     def _owner(self, info: ModelInfo, seller: Provider) -> Provider:
         """Return the provider whose price it is: some fall back to another's, and the source says so."""
         owners = (one for one in self._snapshot.providers if any(model is info for model in one.models))
         return seller if any(model is info for model in seller.models) else next(owners, seller)
 
-    def _priced(self, provider: Provider, info: ModelInfo, operations: frozenset[Operation]) -> Priced | None:
-        source = f"{self.name}, {provider.id}/{info.id}"
-        prices = info.prices if isinstance(info.prices, list) else [_unconditional(info.prices)]
-        last = next((at for at in reversed(range(len(prices))) if prices[at].constraint is None), 0)
-        rates: list[Rate] = []
-        for entry in reversed(prices[last:]):
-            is_plain = entry is prices[last]
-            found = tuple(_rates(entry, source, operations, is_plain=is_plain))
-            if not found:
-                return None
-            rates += found
-        *conditional, plain = rates
-        return Priced(plain.prices, Tariff(plain, tuple(conditional)) if conditional else None)
+
+def converted(info: ModelInfo, source: str, operations: frozenset[Operation]) -> Priced | None:
+    """Return what the package lists for a model as ours; None where text has no price in it."""
+    prices = info.prices if isinstance(info.prices, list) else [_unconditional(info.prices)]
+    last = next((at for at in reversed(range(len(prices))) if prices[at].constraint is None), 0)
+    rates: list[Rate] = []
+    for entry in reversed(prices[last:]):
+        found = tuple(_rates(entry, source, operations, is_plain=entry is prices[last]))
+        if not found:
+            return None
+        rates += found
+    if not rates:
+        return None
+    *conditional, plain = rates
+    return Priced(plain.prices, Tariff(plain, tuple(conditional)) if conditional else None)
 
 
 def _unconditional(prices: ModelPrice) -> ConditionalPrice:

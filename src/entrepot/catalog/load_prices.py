@@ -67,7 +67,7 @@ class PriceReader(Struct, frozen=True):
         if card is not None:
             card = replace(card, source=base.source, checked=base.checked)
         plain = labelled(read_validity(table, card or base, "price_valid_from", "price_valid_until"))
-        rates = tuple(self._rate(inner, card, base, operations) for inner in table.tables("rates"))
+        rates = tuple(self._rate(inner, card, plain, operations) for inner in table.tables("rates"))
         if card is None and not rates:
             return None
         has_end = plain.valid_from_ns is not None or plain.valid_until_ns is not None
@@ -76,31 +76,25 @@ class PriceReader(Struct, frozen=True):
         tariff = Tariff(None if card is None else plain, rates)
         return Priced(None if card is None else plain.prices, tariff)
 
-    def _rate(
-        self, table: Table, plain: Prices | None, base: Prices, operations: frozenset[Operation]
-    ) -> Rate:
+    @staticmethod
+    def _rate(table: Table, card: Prices | None, plain: Rate, operations: frozenset[Operation]) -> Rate:
+        """Return a rate; `card` are the plain prices, or None, `plain` says their source and validity."""
         factor, amounts = exact_number(table, "factor", _LARGEST_FACTOR), _amounts(table)
         stated = [key for key in PRICE_FIELDS if key in table]
         if "factor" in table:
-            card = self._by_factor(table, factor, plain, base)
+            prices = _by_factor(table, factor, card) or plain.prices
             if stated:
                 table.problem(stated[0], "is a price beside a factor; write one or the other")
         else:
-            card = _card(table, amounts, operations, 'or write factor = "0.5", of the plain prices')
-        card = replace(
-            card,
-            source=table.text("source", base.source),
-            checked=_day(table, "checked") or base.checked,
+            prices = _card(table, amounts, operations, 'or write factor = "0.5", of the plain prices')
+        prices = replace(
+            prices,
+            source=table.text("source", plain.prices.source),
+            checked=_day(table, "checked") or plain.prices.checked,
         )
-        rate = labelled(read_rate(table, card))
+        rate = labelled(read_rate(table, prices, plain))
         table.finish()
         return rate
-
-    @staticmethod
-    def _by_factor(table: Table, factor: Decimal | None, plain: Prices | None, base: Prices) -> Prices:
-        if plain is None:
-            table.problem("factor", "has no plain prices to multiply: write them into [[hosts.endpoints]]")
-        return base if plain is None or factor is None else scaled(plain, factor)
 
 
 def price_reader(table: Table, host: HostSettings, lists: ListPrices, source: str) -> PriceReader:
@@ -145,6 +139,12 @@ def _card(
         cache_write_1h_nusd_per_mtok=amounts["cache_write_1h_nusd_per_mtok"],
         reasoning_nusd_per_mtok=amounts["reasoning_nusd_per_mtok"],
     )
+
+
+def _by_factor(table: Table, factor: Decimal | None, card: Prices | None) -> Prices | None:
+    if card is None:
+        table.problem("factor", "has no plain prices to multiply: write them into [[hosts.endpoints]]")
+    return None if card is None or factor is None else scaled(card, factor)
 
 
 def _day(table: Table, key: str) -> str:

@@ -23,14 +23,23 @@ _MOST_TOKENS = 10**9
 CONDITIONS = ("from", "until", "daily", "weekdays", "above_prompt_tokens")
 
 
-def read_rate(table: Table, prices: Prices) -> Rate:
-    """Return the rate of a `[[hosts.endpoints.rates]]` whose card is known; its label is not set."""
+def read_rate(table: Table, prices: Prices, plain: Rate) -> Rate:
+    """Return the rate of a `[[hosts.endpoints.rates]]` whose card is known; its label is not set.
+
+    It is valid as long as the `plain` card is, unless it says otherwise.
+    """
     zone = _zone(table)
     if not any(key in table for key in CONDITIONS):
         table.require("daily", "when it applies: daily, weekdays, from, until or above_prompt_tokens")
     rate = read_validity(table, prices, "from", "until", zone)
     above = table.integer("above_prompt_tokens", 0, least=1, most=_MOST_TOKENS)
-    return Rate(prices, rate.valid_from_ns, rate.valid_until_ns, above, _band(table, zone))
+    return Rate(
+        prices,
+        rate.valid_from_ns if "from" in table else plain.valid_from_ns,
+        rate.valid_until_ns if "until" in table else plain.valid_until_ns,
+        above,
+        _band(table, zone),
+    )
 
 
 def read_validity(table: Table, prices: Prices, first: str, last: str, zone: tzinfo = UTC) -> Rate:

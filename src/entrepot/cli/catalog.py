@@ -123,7 +123,7 @@ def _print_endpoint(entry: EndpointSettings, at_ns: int) -> None:
         echo_wrapped("No price is valid at this instant: keys with a budget cannot use it.", indent=2)
     if endpoint.tariff is not None and len(rates) > 1:
         echo_wrapped(
-            f"The first that applies counts, by the instant a request is {_by(endpoint.tariff)}.", indent=2
+            f"The first that applies at the instant a request is {_by(endpoint.tariff)} counts.", indent=2
         )
     for number, source in enumerate(sources, start=1):
         echo_wrapped(f"source {number}: {source}", indent=2, hanging=2)
@@ -153,7 +153,7 @@ def _amount_columns(cards: Sequence[Prices]) -> dict[str, list[str]]:
 
 
 def _source(prices: Prices) -> str:
-    checked = f"checked {prices.checked}" if prices.checked else "no day of a check"
+    checked = f"checked {prices.checked}" if prices.checked else "day of check not stated"
     return f"{prices.source or 'not stated'}, {checked}"
 
 
