@@ -116,3 +116,15 @@ def test_without_the_package_the_install_line_is_told(monkeypatch: pytest.Monkey
     assert "0.135" in ran.out
     assert "pip install 'entrepot[prices]'" in ran.err
     assert prices(R1, "--json").json["list"] == {"package": None, "install": "pip install 'entrepot[prices]'"}
+
+
+def test_a_check_of_the_configuration_names_what_has_no_price(tmp_path: Path) -> None:
+    """It is no mistake, so the status is 0; what to write goes to stderr."""
+    file = tmp_path / "entrepot.toml"
+    file.write_text(
+        '[[hosts]]\nname = "h"\nbase_url = "http://127.0.0.1:1/v1"\nauth = "none"\n'
+        '[[hosts.endpoints]]\nmodel = "a/b"\ncontext_tokens = 1000\n'
+    )
+    ran = entrepot("config", "check", "--config", file, "--data-dir", tmp_path / "data")
+    assert ran.status == 0
+    assert "a/b@h: no price; keys with a budget cannot use it. In the configuration, write" in ran.err
