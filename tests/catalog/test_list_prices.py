@@ -23,7 +23,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
     Usage,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.catalog import list_prices
@@ -88,6 +88,7 @@ def in_full(info: ModelInfo) -> Tariff:
 FIRST_DAY = datetime(2026, 8, 15, tzinfo=UTC)  # two days before the change of 2026-08-17
 
 
+@settings(deadline=None)  # the package builds its tables at the first call
 @given(
     st.integers(0, 4 * 24 * 3600 - 1).map(lambda second: FIRST_DAY + timedelta(seconds=second)),
     st.integers(0, 10_000) | st.sampled_from([1000, 1001, 5000, 5001]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import time_ns
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.domain.endpoint import Endpoint
@@ -47,6 +47,7 @@ def test_kept_answers_are_the_tariffs(tariff: Tariff, asked: list[tuple[int, int
         assert card.price_version == (NO_PRICE if expected is None else 11 + tariff.cards.index(expected))
 
 
+@settings(deadline=None)  # a span of hours in several zones, on a machine that is busy
 @given(
     TARIFFS,
     INSTANTS,

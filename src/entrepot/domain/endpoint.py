@@ -40,6 +40,8 @@ class Endpoint(Struct, frozen=True):
     Units: tokens, seconds, tokens/s/user. None means that nobody declared it; rules and preferences
     read an undeclared attribute as the answer that protects the sender. `prices` is the plain card,
     or the one that the choice goes by at present; `tariff` has all of them where there is more than one.
+    `max_image_tokens` and its like bound what one image, recording or file of a request can cost: no hard
+    budget can hold one without it.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Endpoint(Struct, frozen=True):
     context_tokens: int
     operations: frozenset[Operation] = frozenset({Operation.CHAT})
     max_output_tokens: int | None = None
+    max_image_tokens: int | None = None
+    max_audio_tokens: int | None = None
+    max_file_tokens: int | None = None
     owner_country: str | None = None
     origin_country: str | None = None
     region: str | None = None

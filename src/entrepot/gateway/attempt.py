@@ -15,7 +15,7 @@ from entrepot.gateway import headers
 from entrepot.gateway.call import Call
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay, StreamRelay
 from entrepot.gateway.target import Target
-from entrepot.ledger.entries import Reserve
+from entrepot.ledger.entries import NO_RULES, Reserve
 from entrepot.routing.decision import Candidate
 from entrepot.wire.answer import AnswerScan
 from entrepot.wire.body import host_body
@@ -28,11 +28,13 @@ class Attempt:
     """A try of `call` at `target`.
 
     `number` counts from 1 within the request; `place` is the candidate's in the decision. `output_limit` is
-    one that we set, in tokens per choice. `fresh` wants a new connection. `sent` and the attributes after it
-    tell how it went.
+    one that we set, in tokens per choice. `fresh` wants a new connection. `card` has the prices at its
+    sending. `sent` and the attributes after it tell how it went.
     """
 
     in_flight = 0
+    rules_id = NO_RULES
+    warnings: tuple[str, ...] = ()
     stale = False
     sent = False
     relay: Relay | None = None
@@ -57,11 +59,9 @@ class Attempt:
         self.began_s = monotonic()
         self.reserved_ns = call.at_ns if number == 1 else time_ns()
         self.output_limit = output_limit
-        self.bound_nusd = target.bound_nusd(
-            call.body.request, candidate.bound_prompt_tokens, output_limit, self.reserved_ns
-        )
-        card = target.pricing.card_at(self.reserved_ns, round(candidate.prompt_tokens))
-        self.price_version = card.price_version
+        prompt_tokens = candidate.bound_prompt_tokens + target.part_tokens(call.parts)
+        self.bound_nusd = target.bound_nusd(call.body.request, prompt_tokens, output_limit, self.reserved_ns)
+        self.card = target.pricing.card_at(self.reserved_ns, round(candidate.prompt_tokens))
         self._fresh = fresh
 
     @property
@@ -74,13 +74,16 @@ class Attempt:
             at_ns=self.reserved_ns,
             key_id=call.key_id,
             endpoint_id=target.ref.endpoint_id,
-            price_version=self.price_version,
+            price_version=self.card.price_version,
             amount_nusd=self.bound_nusd,
             prompt_bytes=call.body.request.prompt_bytes,
             operation=call.body.request.operation,
             stream=call.body.stream,
             choices=call.body.request.choices,
             decision=call.packed_decision if self.number == 1 else b"",
+            sender_id=call.sender.sender_id,
+            rules_id=self.rules_id,
+            task_id=call.task_id,
         )
 
     async def run(self, *, bytes_per_token: float, watched: set[Relay]) -> None:
@@ -162,6 +165,8 @@ class Attempt:
             headers.REASON,
             why.encode("ascii", "replace"),
         )
+        for warning in self.warnings:
+            lines += b"%b: %b\r\n" % (headers.BUDGET_WARNING, headers.ascii_value(warning))
         if self.output_limit is not None:
             lines += b"%b: %d\r\n" % (headers.OUTPUT_LIMIT, self.output_limit)
         if self.relay is not None:

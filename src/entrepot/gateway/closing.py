@@ -107,7 +107,7 @@ def _expire(attempt: Attempt, relay: Relay, at_ns: int) -> Expire:
         at_ns=at_ns,
         key_id=attempt.call.key_id,
         endpoint_id=attempt.target.ref.endpoint_id,
-        price_version=attempt.price_version,
+        price_version=attempt.card.price_version,
         at_most_nusd=attempt.bound_nusd,
         outcome=attempt.outcome,
         reason=ExpireReason.NO_REPORT,
