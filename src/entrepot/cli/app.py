@@ -14,6 +14,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "serve": ("serve", "serve"),
     "demo": ("demo", "demo"),
     "config": ("config", None),
+    "catalog": ("catalog", None),
     "endpoints": ("endpoints", "endpoints"),
     "requests": ("requests", "requests"),
     "why": ("why", "why"),
@@ -21,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "team": ("scopes", "team"),
     "tag": ("scopes", "tag"),
     "ledger": ("ledger", None),
+    "data": ("data", None),
     "host": ("host", None),
 }
 

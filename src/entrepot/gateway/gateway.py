@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from math import ceil
 from random import Random
@@ -92,10 +93,13 @@ class Gateway:
             settings.routing,
             knowledge,
         )
+        self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
+        self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
         self._ids = RequestIds(secrets.randbits(32))
         self._random = random if random is not None else Random()
+        self._unbooked: deque[Closing] = deque()
         self.admission = Admission(settings.caps, ledger)
         self._accounts_due_s = 0.0
         self._watched: set[Relay] = set()
@@ -157,17 +161,19 @@ class Gateway:
                     continue  # a cheaper endpoint may still fit the budget
                 break
             try:
-                await attempt.run(
-                    bytes_per_token=1.0
-                    / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
-                    watched=self._watched,
-                )
+                refusal = await self._on_disk() if self.settings.ledger.strict else None
+                if refusal is None:
+                    await attempt.run(
+                        bytes_per_token=1.0
+                        / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
+                        watched=self._watched,
+                    )
             finally:
                 self._close(attempt)
-            if attempt.fault is None:
+            if attempt.fault is None and refusal is None:
                 return
             failed.append(attempt)
-            if not self._may_try_next(attempt):
+            if refusal is not None or not self._may_try_next(attempt):
                 break
         self._refuse(exchange, refusal or unanswered(call, failed))
 
@@ -247,13 +253,24 @@ class Gateway:
             refusal = attempt.target.unbounded(attempt.call.parts) if sender.has_hard_budget else None
             refusal = refusal or self.ledger.reserve(attempt.reserve, self._likely_nusd(attempt))
         except DataError as error:
-            self.log.error("journal", problem=str(error))
-            return ledger_unavailable(error)
+            return self._unwritten(error)
         if refusal is None:
             attempt.in_flight = self.knowledge.started(attempt.target.index)
             if sender.has_soft_budget:
                 attempt.warnings = self.ledger.warnings(attempt.reserve)
         return refusal
+
+    async def _on_disk(self) -> Refusal | None:
+        """Return once what was reserved is on the disk, with the refusal if the disk did not take it."""
+        try:
+            await self.ledger.journal.durable()
+        except DataError as error:
+            return self._unwritten(error)
+        return None
+
+    def _unwritten(self, error: DataError) -> Refusal:
+        self.log.error("journal", problem=str(error))
+        return ledger_unavailable(error)
 
     def _likely_nusd(self, attempt: Attempt) -> int:
         """Return what soft budgets count while an attempt runs: one answer in a hundred costs more."""
@@ -265,7 +282,7 @@ class Gateway:
             output_tokens = min(output_tokens, call.body.request.max_output_tokens)
         prompt_tokens = round(attempt.candidate.prompt_tokens)
         tokens = ceil(output_tokens * call.body.request.choices)
-        return min(attempt.bound_nusd, target.prices.bound_nusd(prompt_tokens, tokens))
+        return min(attempt.bound_nusd, attempt.card.prices.bound_nusd(prompt_tokens, tokens))
 
     def _close(self, attempt: Attempt) -> None:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
@@ -296,19 +313,32 @@ class Gateway:
             attempt.call.exchange.end()
 
     def _book(self, closing: Closing) -> None:
-        """Write the entry that closes a reservation; one that cannot be written stays reserved."""
-        conflict: Conflict | None
+        """Write the entry that closes a reservation; one that cannot be written waits, and stays reserved."""
         try:
-            match closing:
-                case Settle():
-                    conflict = self.ledger.settle(closing)
-                case Void():
-                    conflict = self.ledger.void(closing)
-                case Expire():
-                    conflict = self.ledger.expire(closing)
+            self._write(closing)
         except DataError as error:
+            self._unbooked.append(closing)
             self.log.error("journal", problem=str(error), request_id=closing.request_id.hex())
-            return
+
+    def _book_what_waits(self) -> None:
+        """Write the entries that could not be written when their attempts ended, the oldest first."""
+        while self._unbooked:
+            try:
+                self._write(self._unbooked[0])
+            except DataError:
+                return
+            closing = self._unbooked.popleft()
+            self.log.info("booked_late", request_id=closing.request_id.hex(), waiting=len(self._unbooked))
+
+    def _write(self, closing: Closing) -> None:
+        conflict: Conflict | None
+        match closing:
+            case Settle():
+                conflict = self.ledger.settle(closing)
+            case Void():
+                conflict = self.ledger.void(closing)
+            case Expire():
+                conflict = self.ledger.expire(closing)
         if conflict is not None:
             self.log.error("ledger_conflict", problem=str(conflict), request_id=closing.request_id.hex())
 
@@ -336,7 +366,9 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
+            self._book_what_waits()
             self._refresh_keys()
+            self.reprice(time_ns())
             if now_s >= self._accounts_due_s:
                 self.ledger.keep_accounts(time_ns())
                 self._accounts_due_s = now_s + ACCOUNTS_S
@@ -345,6 +377,11 @@ class Gateway:
             for pool in self.pools.values():
                 pool.sweep(now_s)
             self.listener.sweep(now_s)
+
+    def reprice(self, now_ns: int) -> None:
+        """Let the choice go by the prices of this hour, where an endpoint has several."""
+        if self._tariffs:
+            self.router.reprice({target.index: target.prices_now(now_ns) for target in self._tariffs})
 
     def _refresh_keys(self) -> None:
         """Take over what changed; while the log of keys cannot be read, the keys that are known stay."""
@@ -380,6 +417,7 @@ class Gateway:
         for task in tuple(self._tasks.values()):  # still connecting: nothing was sent
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._book_what_waits()
         for pool in self.pools.values():
             pool.close()
         self.listener.close()
