@@ -32,7 +32,7 @@ MOST_AWAITED_S = 1.0  # for the poster to write; it may be dead, or the store aw
 
 
 class Store(Protocol):
-    """A store under test. `setting` is its address for `ledger.store`, empty for the file in the data directory."""
+    """A store under test. `setting` is its address for `ledger.store`, empty for the file of SQLite."""
 
     setting: str
 
