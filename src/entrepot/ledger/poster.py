@@ -17,10 +17,15 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError, OperationalError
-
-from entrepot.domain.errors import DataError
-from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position
+from entrepot.domain.errors import DataError, StoreAway
+from entrepot.ledger.data_dir import (
+    DataDir,
+    check_format,
+    forget_posted,
+    journal_id,
+    note_posted,
+    posted_position,
+)
 from entrepot.ledger.entries import Entry
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.segment import (
@@ -32,10 +37,14 @@ from entrepot.ledger.segment import (
     segment_path,
 )
 from entrepot.ledger.store import Store
+from entrepot.ledger.store_place import store_place
+from entrepot.ledger.store_retention import StoreRetention, delete_some
 
-BATCH_ENTRIES = 10_000  # per transaction: large enough that its cost vanishes, small enough to end soon
+BATCH_ENTRIES = 20_000  # per transaction: large enough that its cost vanishes, small enough to end soon
 IDLE_FROM_S, IDLE_TO_S = 0.02, 0.25  # how soon a new entry is seen, and what an idle poster costs
 RETRY_FROM_S, RETRY_TO_S = 0.25, 5.0  # while the database is locked or missing
+REMIND_S = 60.0  # while a database is away a line says so this often, and not with every try
+THIN_INTERVAL_S = 60.0  # between two looks for what retention no longer keeps
 PATIENCE_S = 10.0  # how long a reader waits for the poster, and one that does not follow for the database
 
 Say = Callable[[str], None]
@@ -53,7 +62,6 @@ class Poster:
         self._data_dir = data_dir
         self.batch_entries = batch_entries
         self._store: Store | None = None
-        self._inode = 0
         self._reader = JournalReader(data_dir.journal)
         self._entries: Iterator[Entry] = iter(())
         self._synced_segment = 0
@@ -61,19 +69,21 @@ class Poster:
     def step(self) -> int:
         """Post one batch and return how many entries it had: 0 when all that was written is posted.
 
-        Raises: DataError when journal and store do not fit or one is damaged; OperationalError when the
-        store cannot be used now: a later call tries the same entries again.
+        Raises: DataError when journal and store do not fit or one is damaged; StoreAway when the store cannot
+        be used now: a later call tries the same entries again.
         """
         try:
             return self._step()
-        except BaseException as error:
+        except BaseException:
             self.close()  # what was read and not committed is read again
-            if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
-                raise DataError(
-                    f"{self._data_dir.store} is damaged ({error.orig}): move it away, and it is made anew "
-                    "from the journal"
-                ) from error
             raise
+
+    def thin(self, retention: StoreRetention, now_ns: int) -> bool:
+        """Delete some of what is too old and return whether there may be more.
+
+        Raises: StoreAway as `step`.
+        """
+        return retention.is_on and delete_some(self._opened(), retention, now_ns)
 
     def close(self) -> None:
         """Close the store and the journal; `step` opens them again at the store's position."""
@@ -99,13 +109,16 @@ class Poster:
 
     def _opened(self) -> Store:
         """Return the store; a file that was removed or replaced since is opened anew and filled again."""
-        if self._store is not None and _inode(self._data_dir.store) == self._inode:
+        if self._store is not None and not self._store.is_replaced:
             return self._store
         self.close()
-        store = Store.open(self._data_dir.store)
+        store = Store.open(store_place(self._data_dir))
         try:
+            store.claim(journal_id(self._data_dir))
             position = store.position()
-            if position is not None:
+            if position is None:
+                forget_posted(self._data_dir)  # that was another store
+            else:
                 _check_position(self._data_dir.journal, position)
                 note_posted(self._data_dir, position)  # a poster killed after its commit did not
         except BaseException:
@@ -113,7 +126,6 @@ class Poster:
             raise
         self._reader = JournalReader(self._data_dir.journal, position)
         self._synced_segment = 0 if position is None else position.segment
-        self._inode = _inode(self._data_dir.store)
         self._store = store
         return store
 
@@ -126,6 +138,38 @@ class Poster:
         self._synced_segment = segment
 
 
+class Outage:
+    """The time in which the store cannot be used: how long to wait, and what to say without flooding a log.
+
+    Units: seconds, by a clock that does not jump.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._since_s: float | None = None
+        self._said_s = 0.0
+        self._said = ""
+        self._wait_s = RETRY_FROM_S
+
+    def failed(self, problem: str, now_s: float) -> float:
+        """Say what is new, or what has lasted, and return how long to wait before the next try."""
+        if self._since_s is None:
+            self._since_s, self._wait_s = now_s, RETRY_FROM_S
+        if problem != self._said or now_s - self._said_s >= REMIND_S:
+            lasted_s = now_s - self._since_s
+            since = f" since {lasted_s:.0f} s" if lasted_s >= 1 else ""
+            self._say(f"{problem}{since}; nothing is lost, the journal waits and is tried again")
+            self._said, self._said_s = problem, now_s
+        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, RETRY_TO_S)
+        return wait_s
+
+    def over(self, now_s: float) -> None:
+        """Say that it is over, if there was one."""
+        if self._since_s is not None:
+            self._say(f"the store can be used again after {now_s - self._since_s:.1f} s")
+            self._since_s, self._said = None, ""
+
+
 def run(
     data_dir: Path,
     *,
@@ -133,11 +177,12 @@ def run(
     stop: threading.Event | None = None,
     say: Say = _to_stderr,
     batch_entries: int = BATCH_ENTRIES,
+    store_retention: StoreRetention | None = None,
 ) -> int:
     """Post the journal and return how many entries were posted; with `follow` go on until `stop` is set.
 
     A locked or missing database is tried again. While another poster is at work, one that follows waits
-    to take over.
+    to take over. What `store_retention` no longer keeps is deleted while there is nothing to post.
     Raises: DataError when the directory, its journal or its store cannot be used; without `follow` also
     when another poster does not finish, or the database does not come back, within `PATIENCE_S`.
     """
@@ -152,23 +197,40 @@ def run(
                 return 0
         poster = Poster(DataDir(data_dir), batch_entries=batch_entries)
         stack.callback(poster.close)
-        return _post_until(poster, stop, deadline_s, say)
+        thinning = Thinning(poster, store_retention or StoreRetention())
+        return _post_until(poster, thinning, stop, deadline_s, say)
 
 
-def _post_until(poster: Poster, stop: threading.Event, deadline_s: float | None, say: Say) -> int:
-    posted, idle_s, retry_s = 0, IDLE_FROM_S, RETRY_FROM_S
+class Thinning:
+    """Applies the retention of the store now and then."""
+
+    def __init__(self, poster: Poster, retention: StoreRetention) -> None:
+        self._poster = poster
+        self._retention = retention
+        self._next_s = 0.0
+
+    def tidy(self, *, now_ns: int, now_s: float) -> None:
+        """Delete a little, if it is time; what is left follows with the next call."""
+        if now_s >= self._next_s and not self._poster.thin(self._retention, now_ns):
+            self._next_s = now_s + THIN_INTERVAL_S
+
+
+def _post_until(
+    poster: Poster, thinning: Thinning, stop: threading.Event, deadline_s: float | None, say: Say
+) -> int:
+    posted, idle_s, outage = 0, IDLE_FROM_S, Outage(say)
     while not stop.is_set():
         try:
             count = poster.step()
-        except OperationalError as error:
+            posted += count
+            if count < poster.batch_entries:
+                thinning.tidy(now_ns=time.time_ns(), now_s=time.monotonic())
+        except StoreAway as error:
             if deadline_s is not None and time.monotonic() > deadline_s:
-                raise DataError(f"the store cannot be written: {error.orig}; nothing is lost") from error
-            say(f"the store cannot be written ({error.orig}); nothing is lost, next try in {retry_s:g} s")
-            stop.wait(retry_s)
-            retry_s = min(2 * retry_s, RETRY_TO_S)
+                raise DataError(f"{error}; nothing is lost") from error
+            stop.wait(outage.failed(str(error), time.monotonic()))
             continue
-        posted += count
-        retry_s = RETRY_FROM_S
+        outage.over(time.monotonic())
         if count:
             idle_s = IDLE_FROM_S
         elif deadline_s is not None:
@@ -210,7 +272,7 @@ def _post_rest(directory: DataDir, deadline_s: float) -> bool:
             try:
                 if not poster.step():
                     return True
-            except OperationalError:
+            except StoreAway:
                 if time.monotonic() > deadline_s:
                     return False
                 time.sleep(IDLE_FROM_S)
@@ -255,10 +317,3 @@ def _check_position(journal: Path, position: Position) -> None:
             f"the store is posted up to segment {number}, offset {end}, where no entry of the journal in "
             f"{journal} ends: restore both from one backup, or move the store away to have it made anew"
         )
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
