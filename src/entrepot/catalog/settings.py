@@ -56,15 +56,20 @@ class ServerSettings(Struct, frozen=True):
 
 
 class LedgerSettings(Struct, frozen=True):
-    """How the journal is kept.
+    """How the journal and the store are kept.
 
-    Units: bytes, seconds. `default_output_tokens` is the limit sent to the host when a key has a budget and
+    Units: bytes, seconds, days. `store` is the address of a PostgreSQL database; None stands for the SQLite file
+    in the data directory. It is a secret, since it may hold a password. The store keeps decisions for
+    `decisions_days` and entries for `entries_days`, 0 for ever; its roll-ups stay. `default_output_tokens` is the limit sent to the host when a key has a budget and
     the client set no limit: without one no reservation would be an upper bound.
     """
 
     segment_bytes: int = 64 * MIB
     sync_interval_s: float = 0.02
     default_output_tokens: int = 8192
+    store: Secret | None = None
+    decisions_days: float = 0.0
+    entries_days: float = 0.0
 
 
 class RequestCaps(Struct, frozen=True):

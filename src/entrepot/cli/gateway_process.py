@@ -15,13 +15,14 @@ from time import monotonic, time, time_ns
 
 import msgspec
 
-from entrepot.catalog.settings import ServerSettings, Settings
+from entrepot.catalog.settings import LedgerSettings, ServerSettings, Settings
 from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 from entrepot.cli.processes import Child
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
-from entrepot.ledger.data_dir import write_atomically
+from entrepot.ledger.data_dir import DataDir, write_atomically
 from entrepot.ledger.ledger import Ledger
+from entrepot.ledger.store_place import note_store_place
 from entrepot.routing.kpi.knowledge import Knowledge
 
 KNOWLEDGE_FILE = "knowledge.bin"
@@ -45,10 +46,12 @@ async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announc
         segment_bytes=settings.ledger.segment_bytes,
         sync_interval_s=settings.ledger.sync_interval_s,
     )
+    store = settings.ledger.store
+    note_store_place(DataDir(data_dir), None if store is None else store.reveal())
     if ledger.expired:
         log.warning("recovered", expired_reservations=ledger.expired, cut_bytes=ledger.cut_bytes)
     async with contextlib.AsyncExitStack() as stack:  # ended from the bottom up
-        stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, log)))
+        stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, settings.ledger, log)))
         stack.callback(ledger.close)
         gateway = Gateway(settings, ledger, _load_knowledge(data_dir, settings, log), log)
         asyncio.get_running_loop().set_exception_handler(gateway.loop_fault)
@@ -147,9 +150,11 @@ async def _keep_knowledge(gateway: Gateway, data_dir: Path) -> None:
         _save_knowledge(gateway, data_dir)
 
 
-async def _keep_poster(data_dir: Path, log: EventLog) -> None:
+async def _keep_poster(data_dir: Path, ledger: LedgerSettings, log: EventLog) -> None:
     """Run the poster as a child; start it again when it dies: the journal waits meanwhile."""
-    poster = Child("poster", ["ledger", "post", "--follow", "--data-dir", str(data_dir)])
+    arguments = ["ledger", "post", "--follow", "--data-dir", str(data_dir)]
+    arguments += ["--decisions-days", str(ledger.decisions_days), "--entries-days", str(ledger.entries_days)]
+    poster = Child("poster", arguments)
     try:
         while True:
             await poster.start()

@@ -17,10 +17,11 @@ from entrepot.cli.posted import key_names, posted_store
 from entrepot.cli.tables import count_text, print_columns, share_text, usd_column
 from entrepot.domain.money import usd_text
 from entrepot.hosts.parent import die_with_parent
-from entrepot.ledger.poster import run
+from entrepot.ledger.poster import calm_collector, run
 from entrepot.ledger.report import Dimension, Report, ReportRow
 from entrepot.ledger.report import as_json as report_json
 from entrepot.ledger.report import report as make_report
+from entrepot.ledger.store_retention import StoreRetention
 
 _NS_PER_S = 1_000_000_000
 _OPTIONAL = ("reasoning", "written", "attempts", "cached", "tokens %")
@@ -53,6 +54,12 @@ def report(
 def post(
     data_dir: DataDir,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C or SIGTERM.")] = False,
+    decisions_days: Annotated[
+        float, typer.Option(min=0, help="Delete decisions from the store that are older; 0: none.")
+    ] = 0.0,
+    entries_days: Annotated[
+        float, typer.Option(min=0, help="Delete all entries of closed requests that are older; 0: none.")
+    ] = 0.0,
     parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
@@ -62,7 +69,9 @@ def post(
     for number in (signal.SIGINT, signal.SIGTERM):
         # In a thread of its own: a handler may interrupt `stop.wait` while that holds the lock of `stop`.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    posted = run(data_dir, follow=follow, stop=stop)
+    calm_collector()
+    kept = StoreRetention(decisions_days, entries_days)
+    posted = run(data_dir, follow=follow, stop=stop, store_retention=kept)
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)
 

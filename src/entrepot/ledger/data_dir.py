@@ -208,7 +208,9 @@ def journal_id(data_dir: DataDir) -> str:
         write_atomically(file, f"{secrets.token_hex(16)}\n".encode())
     text = file.read_text(encoding="ascii", errors="replace").strip()
     if len(text) != 32 or text.strip("0123456789abcdef"):
-        raise DataError(f"{file} holds {text[:40]!r}, expected 32 hexadecimal digits: restore it from a backup")
+        raise DataError(
+            f"{file} holds {text[:40]!r}, expected 32 hexadecimal digits: restore it from a backup"
+        )
     return text
 
 

@@ -66,20 +66,27 @@ class JournalReader:
         Call it again for what was written since; it goes on where it stopped.
         Raises: DataError when the journal is damaged, or the segment at the position was deleted.
         """
+        return ((begin, self._decoded(body, begin)) for begin, body in self.bodies())
+
+    def bodies(self) -> Iterator[tuple[Position, bytes]]:
+        """Yield the bytes of each entry as `entries` would, for who makes something else of them.
+
+        Raises: DataError as `entries`, but for bytes that are no entry.
+        """
         if self._position is None:
             numbers = segment_numbers(self._directory)
             if not numbers:
                 return
             self._position = Position(numbers[0], HEADER_BYTES)
         while True:
-            yield from self._segment_entries(self._position, closed=False)
+            yield from self._segment_bodies(self._position, closed=False)
             following = self._position.segment + 1
             if not self._exists(following):
                 if self._exists(following + 1) and not self._exists(following):
                     raise missing(segment_path(self._directory, following))
                 return
             # What was written between our last look and the roll-over; its end is final now.
-            yield from self._segment_entries(self._position, closed=True)
+            yield from self._segment_bodies(self._position, closed=True)
             self._position = Position(following, HEADER_BYTES)
 
     def close(self) -> None:
@@ -156,7 +163,7 @@ class JournalReader:
             written = bisect_left(blocks, True, key=lambda block: _is_zeros(file.fileno(), block))
             return file.read(written * _BLOCK_BYTES)
 
-    def _segment_entries(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, Entry]]:
+    def _segment_bodies(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, bytes]]:
         number, offset = start
         fd = self._descriptor(number)
         size = _CHUNK_BYTES
@@ -170,9 +177,8 @@ class JournalReader:
                 if after > end or not length or crc32(body, offset + at) != crc:
                     break
                 begin = Position(number, offset + at)
-                entry = self._decoded(body, begin)
                 self._position = Position(number, offset + after)
-                yield begin, entry
+                yield begin, body
                 at = after
             offset += at
             size = (

@@ -20,6 +20,7 @@ from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.entries import Entry, OfAttempt
 from entrepot.ledger.history import Names, RequestHistory, history_of
 from entrepot.ledger.rows import (
+    Rows,
     closing_from,
     correction_from,
     endpoint_from,
@@ -28,8 +29,8 @@ from entrepot.ledger.rows import (
 )
 from entrepot.ledger.segment import Position
 from entrepot.ledger.store_place import PostgresDatabase, StorePlace
-from entrepot.ledger.store_posting import IDS_PER_QUERY, Dialect, Posting
 from entrepot.ledger.store_postgres import PostgresStore
+from entrepot.ledger.store_posting import IDS_PER_QUERY, Dialect, Posting
 from entrepot.ledger.store_sqlite import SqliteStore
 from entrepot.ledger.tables import (
     CLOSINGS,
@@ -159,9 +160,13 @@ class Store:
         Raises: DataError when another one is there under its id, StoreAway when the store cannot be written
         now; then nothing is written.
         """
+        self.post_rows(Rows(entries), position)
+
+    def post_rows(self, rows: Rows, position: Position) -> None:
+        """Write the rows of entries as `post` does."""
         try:
             with self.faults(), self.engine.begin() as connection:
-                self._posting.post(connection, entries, position)
+                self._posting.post(connection, rows, position)
         except BaseException:
             self._posting = Posting(self._dialect)
             raise
@@ -252,7 +257,9 @@ class Store:
 def _may_pass(error: DBAPIError) -> bool:
     """Return whether a fault of the database may be gone with the next connection."""
     is_read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY
-    return error.connection_invalidated or is_read_only or isinstance(error, OperationalError | InterfaceError)
+    return (
+        error.connection_invalidated or is_read_only or isinstance(error, OperationalError | InterfaceError)
+    )
 
 
 def _revision(connection: Connection) -> str | None:

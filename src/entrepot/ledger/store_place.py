@@ -67,7 +67,9 @@ def address_problem(address: str) -> str | None:
     if not parts.path.strip("/"):
         return f"names no database; expected {ADDRESS_FORM}"
     if any("password" in name for name in parse_qs(parts.query)):
-        return f"has a password behind the question mark; write it as {SCHEMES[0]}://user:password@host/database"
+        return (
+            f"has a password behind the question mark; write it as {SCHEMES[0]}://user:password@host/database"
+        )
     return None
 
 
@@ -102,7 +104,8 @@ def note_store_place(directory: DataDir, address: str | None) -> None:
             os.unlink(directory.store_file)
         return
     require_driver()
-    content = f"{address}\n".encode()
+    parts = urlsplit(address)
+    content = f"{parts._replace(scheme=SCHEMES[0]).geturl()}\n".encode()
     with contextlib.suppress(FileNotFoundError):
         if directory.store_file.read_bytes() == content:
             return

@@ -30,7 +30,15 @@ from sqlalchemy.exc import DBAPIError
 from entrepot.ledger.rows import Row
 from entrepot.ledger.store_place import PostgresDatabase, require_driver
 from entrepot.ledger.store_sqlite import on_conflict_add
-from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, DECISIONS, FEEDBACK, RESERVES, USAGE_DAYS, USAGE_HOURS
+from entrepot.ledger.tables import (
+    CLOSINGS,
+    CORRECTIONS,
+    DECISIONS,
+    FEEDBACK,
+    RESERVES,
+    USAGE_DAYS,
+    USAGE_HOURS,
+)
 
 if TYPE_CHECKING:
     import psycopg

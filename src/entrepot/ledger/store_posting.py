@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Table, select, text
 
 from entrepot.domain.errors import DataError
 from entrepot.domain.ids import request_id_text
-from entrepot.ledger.entries import AttemptId, Entry
+from entrepot.ledger.entries import AttemptId
 from entrepot.ledger.rows import Row, Rows
 from entrepot.ledger.segment import Position
 from entrepot.ledger.tables import (
@@ -29,7 +29,7 @@ from entrepot.ledger.tables import (
 from entrepot.ledger.usage_rollup import NewRows, Place, Reserved, Sums, UsageRollUp, days, reserved_of
 
 IDS_PER_QUERY = 500  # databases limit the parameters of a query
-_IN_BULK = (RESERVES, DECISIONS, CLOSINGS, CORRECTIONS, FEEDBACK)
+_IN_BULK = frozenset((RESERVES, DECISIONS, CLOSINGS, CORRECTIONS, FEEDBACK))
 _SET_POSITION = text(
     'INSERT INTO position (id, segment, "offset") VALUES (1, :segment, :offset) '
     'ON CONFLICT (id) DO UPDATE SET segment = excluded.segment, "offset" = excluded."offset"'
@@ -71,16 +71,16 @@ class Posting:
         self._rollup = UsageRollUp()
         self._names: set[tuple[str, Row]] = set()
 
-    def post(self, connection: Connection, entries: Iterable[Entry], position: Position) -> None:
-        """Write the entries and the position within the transaction of the connection.
+    def post(self, connection: Connection, rows: Rows, position: Position) -> None:
+        """Write the rows and the position within the transaction of the connection.
 
         Raises: DataError when another entry is there under the id of one of them.
         """
-        rows = dict((table.name, (table, batch)) for table, batch in Rows(entries).by_table() if batch)
-        in_bulk = [rows.pop(table.name) for table in _IN_BULK if table.name in rows]
-        for table, batch in rows.values():
-            self._post_names(connection, table, batch)
-        new = self._post_rows(connection, in_bulk)
+        batches = [(table, batch) for table, batch in rows.by_table() if batch]
+        for table, batch in batches:
+            if table not in _IN_BULK:
+                self._post_names(connection, table, batch)
+        new = self._post_rows(connection, [found for found in batches if found[0] in _IN_BULK])
         used = NewRows(*(new.get(table.name, []) for table in (RESERVES, CLOSINGS, CORRECTIONS)))
         hours = self._rollup.hours(used, lambda attempts: _reservations(connection, attempts))
         for table, sums in ((USAGE_HOURS, hours), (USAGE_DAYS, days(hours))):
@@ -119,7 +119,9 @@ def _insert_new(connection: Connection, table: Table, rows: Iterable[Row]) -> li
     new = []
     for row in rows:
         values = dict(zip(table.c.keys(), row, strict=True))
-        there = connection.execute(select(table).where(*(key == values[key.name] for key in keys))).one_or_none()
+        there = connection.execute(
+            select(table).where(*(key == values[key.name] for key in keys))
+        ).one_or_none()
         if there is None:
             connection.execute(table.insert(), values)
             new.append(row)

@@ -75,7 +75,9 @@ def _begin(connection: Connection) -> None:
 
 def _insert_text(table: Table) -> str:
     # Text with positional parameters goes to the driver as it is: no work per row on the way.
-    return str(sqlite_insert(table).on_conflict_do_nothing().compile(dialect=sqlite_dialect(paramstyle="qmark")))
+    return str(
+        sqlite_insert(table).on_conflict_do_nothing().compile(dialect=sqlite_dialect(paramstyle="qmark"))
+    )
 
 
 def _add_text(table: Table) -> str:

@@ -18,19 +18,12 @@ HOURS_PER_DAY = 24
 Row = tuple[Any, ...]
 Place = tuple[int, int, int, int, int]  # the period, then endpoint, key, sender and rules
 Sums = list[int]  # in the order of the columns of `usage_hours`
+Reserved = tuple[Place, int]  # where an attempt counts, and the nano-USD that were set aside for it
 
-_REQUESTS, _ATTEMPTS, _COST, _UNKNOWN, _RESERVED = 0, 1, 8, 9, 10
+_REQUESTS, _ATTEMPTS = 0, 1
+_UNCACHED, _CACHED, _WRITTEN, _WRITTEN_1H, _OUTPUT, _REASONING = 2, 3, 4, 5, 6, 7
+_COST, _UNKNOWN, _RESERVED = 8, 9, 10
 _NOTHING = (0,) * 11
-
-
-class Reserved(NamedTuple):
-    """Where an attempt counts, and how much was set aside for it.
-
-    Units: nano-USD.
-    """
-
-    place: Place
-    amount_nusd: int
 
 
 class NewRows(NamedTuple):
@@ -45,8 +38,8 @@ Find = Callable[[list[AttemptId]], Mapping[AttemptId, Reserved]]
 
 
 def reserved_of(row: Row) -> Reserved:
-    """Return where the attempt of a row of `reserves` counts."""
-    return Reserved((row[2] // HOUR_NS, row[4], row[3], row[11], row[12]), row[6])
+    """Return where the attempt of a row of `reserves` counts, and with how much."""
+    return (row[2] // HOUR_NS, row[4], row[3], row[11], row[12]), row[6]
 
 
 class UsageRollUp:
@@ -66,43 +59,41 @@ class UsageRollUp:
         """
         sums: dict[Place, Sums] = {}
         self._reserve(new.reserves, sums)
-        reserved = self._reservations(new, find)
-        for row in new.closings:
-            found = reserved.get(row[:2])
-            if found is None:  # reserved before the oldest segment that is kept
-                _close(row, _at(sums, _own_place(row, instant_ns(row[0]), NO_SENDER)), 0)
-            else:
-                _close(row, _at(sums, found.place), found.amount_nusd)
+        missing = self._close(new.closings, sums)
+        wanted = [row[:2] for row in (*missing, *new.corrections)]
+        found = find(wanted) if wanted else {}
+        for row in missing:
+            # One that was reserved before the oldest segment that is kept counts by what it says itself.
+            place, amount = found.get(row[:2]) or (_own_place(row, 0, NO_SENDER), 0)
+            _add_closing(row, _at(sums, place), amount)
         for row in new.corrections:
-            found = reserved.get(row[:2])
-            place = _own_place(row, row[24], row[25]) if found is None else found.place
-            _correct(row, _at(sums, place))
+            place, _ = found.get(row[:2]) or (_own_place(row, row[24], row[25]), 0)
+            _add_correction(row, _at(sums, place))
         return sums
 
     def _reserve(self, rows: Iterable[Row], sums: dict[Place, Sums]) -> None:
+        opened = self._open
         for row in rows:
-            reserved = reserved_of(row)
-            self._open[row[:2]] = reserved
-            total = _at(sums, reserved.place)
-            total[_REQUESTS] += row[1] == 1
+            request_id, attempt, at_ns, key, endpoint, _, amount, _, _, _, _, sender, rules, _ = row
+            place = (at_ns // HOUR_NS, endpoint, key, sender, rules)
+            opened[request_id, attempt] = (place, amount)
+            total = sums.get(place) or _at(sums, place)
+            total[_REQUESTS] += attempt == 1
             total[_ATTEMPTS] += 1
-            total[_RESERVED] += reserved.amount_nusd
+            total[_RESERVED] += amount
 
-    def _reservations(self, new: NewRows, find: Find) -> dict[AttemptId, Reserved]:
-        """Return the reservations of all closings and corrections, and forget those that are closed now."""
-        found: dict[AttemptId, Reserved] = {}
-        unknown: list[AttemptId] = []
-        for row in new.closings:
-            attempt = row[:2]
-            reserved = self._open.pop(attempt, None)
+    def _close(self, rows: Iterable[Row], sums: dict[Place, Sums]) -> list[Row]:
+        """Add the closings of attempts that are remembered, forget those, and return the other closings."""
+        take = self._open.pop
+        missing = []
+        for row in rows:
+            reserved = take(row[:2], None)
             if reserved is None:
-                unknown.append(attempt)
+                missing.append(row)
             else:
-                found[attempt] = reserved
-        unknown += [row[:2] for row in new.corrections if row[:2] not in found]
-        if unknown:
-            found.update(find(unknown))
-        return found
+                place, amount = reserved
+                _add_closing(row, sums.get(place) or _at(sums, place), amount)
+        return missing
 
 
 def days(hours: Mapping[Place, Sums]) -> dict[Place, Sums]:
@@ -121,33 +112,32 @@ def _at(sums: dict[Place, Sums], place: Place) -> Sums:
     return found
 
 
-def _close(row: Row, total: Sums, amount_nusd: int) -> None:
-    uncached, cached, cache_write, output, reasoning, cache_write_1h = row[10:16]
-    total[2] += uncached
-    total[3] += cached
-    total[4] += cache_write
-    total[5] += cache_write_1h
-    total[6] += output
-    total[7] += reasoning
-    total[_COST] += sum(row[16:23])
-    total[_UNKNOWN] += row[23]
+def _add_closing(row: Row, total: Sums, amount_nusd: int) -> None:
+    uncached, cached, written, output, reasoning, written_1h, a, b, c, d, e, f, g, unknown = row[10:24]
+    total[_UNCACHED] += uncached
+    total[_CACHED] += cached
+    total[_WRITTEN] += written
+    total[_WRITTEN_1H] += written_1h
+    total[_OUTPUT] += output
+    total[_REASONING] += reasoning
+    total[_COST] += a + b + c + d + e + f + g
+    total[_UNKNOWN] += unknown
     total[_RESERVED] -= amount_nusd
 
 
-def _correct(row: Row, total: Sums) -> None:
-    uncached, cached, cache_write, output, reasoning, cache_write_1h = row[8:14]
-    total[2] += uncached
-    total[3] += cached
-    total[4] += cache_write
-    total[5] += cache_write_1h
-    total[6] += output
-    total[7] += reasoning
+def _add_correction(row: Row, total: Sums) -> None:
+    uncached, cached, written, output, reasoning, written_1h = row[8:14]
+    total[_UNCACHED] += uncached
+    total[_CACHED] += cached
+    total[_WRITTEN] += written
+    total[_WRITTEN_1H] += written_1h
+    total[_OUTPUT] += output
+    total[_REASONING] += reasoning
     total[_COST] += sum(row[14:21])
     total[_UNKNOWN] -= row[21]
 
 
 def _own_place(row: Row, reserved_ns: int, sender_id: int) -> Place:
-    """Return where a row counts whose reservation is not there: by what it says itself."""
-    key_id, endpoint_id = (row[4], row[5])
+    """Return where a closing or a correction counts whose reservation is not in the store."""
     at_ns = reserved_ns or instant_ns(row[0])
-    return (at_ns // HOUR_NS, endpoint_id, key_id, sender_id, NO_RULES)
+    return (at_ns // HOUR_NS, row[5], row[4], sender_id, NO_RULES)
