@@ -8,10 +8,8 @@ counted as CPU per entry, and the server's own is reported beside it where it ru
 """
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from math import nan
 from pathlib import Path
 from random import Random

@@ -45,7 +45,9 @@ def need_postgres() -> None:
     """Skip the test where there is no PostgreSQL."""
     problem = _problem()
     if problem is not None:
-        pytest.skip(f"no PostgreSQL at {server_url()} ({problem}); set {VARIABLE} to postgresql://user@host/db")
+        pytest.skip(
+            f"no PostgreSQL at {server_url()} ({problem}); set {VARIABLE} to postgresql://user@host/db"
+        )
 
 
 def asked(sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -8,8 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -17,16 +16,14 @@ import pytest
 
 from entrepot.domain.errors import DataError
 from entrepot.ledger.data_dir import DataDir, posted_position
-from entrepot.ledger.entries import OfAttempt, encode
+from entrepot.ledger.entries import OfAttempt
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.poster import catch_up, poster_lock, run
 from entrepot.ledger.segment import segment_numbers, segment_path
-from entrepot.ledger.store import Store
-from entrepot.ledger.store_place import store_place
+from tests.ledger.posted import DEADLINE_S, expected, stored, until
 from tests.ledger.stores import BOTH, data_dir_with
 from tests.ledger.traffic import ENDPOINTS, START_NS, Traffic, write, write_requests
 
-DEADLINE_S = 30.0
 FOLLOW_IN_SMALL_BATCHES = """
 import sys
 from pathlib import Path
@@ -40,31 +37,6 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A data directory whose store is of either kind."""
     with data_dir_with(request.param, tmp_path) as directory:
         yield directory
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline_s, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.001)
-
-
-def stored(data_dir: Path) -> list[bytes]:
-    """Return every entry of an attempt in the store, encoded, sorted."""
-    with Store.open_existing(store_place(DataDir(data_dir))) as store:
-        histories = store.recent(1_000_000)
-    attempts = [attempt for history in histories for attempt in history.attempts]
-    found = [
-        entry for attempt in attempts for entry in (attempt.reserve, attempt.closing) if entry is not None
-    ]
-    corrections = [entry for attempt in attempts for entry in attempt.corrections]
-    return sorted(map(encode, [*found, *corrections]))
-
-
-def expected(written: list[OfAttempt]) -> list[bytes]:
-    """Return the same of what was written to the journal."""
-    return sorted(map(encode, written))
 
 
 def test_the_whole_journal_is_posted_over_all_segments(data_dir: Path) -> None:

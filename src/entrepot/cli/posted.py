@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+
 from entrepot.domain.ids import REQUEST_ID_BYTES
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.history import RequestHistory, account

@@ -68,7 +68,7 @@ class PostgresStore:
         url = make_url(self._place.address).set(drivername="postgresql+psycopg")
         arguments = {
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "entrepot",
+            "fallback_application_name": "entrepot",
             "keepalives_idle": LOST_AFTER_S // 3,
             "keepalives_interval": LOST_AFTER_S // 6,
             "keepalives_count": 3,
