@@ -87,11 +87,11 @@ class CutProxy:
                     target=self._pump, args=(source, sink, source is client), daemon=True
                 ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, to_server: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, is_to_server: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK_BYTES):
                 sink.sendall(data)
-                if to_server and self._is_used_up(len(data)):
+                if is_to_server and self._is_used_up(len(data)):
                     self.cut()
                     return
             sink.shutdown(socket.SHUT_WR)

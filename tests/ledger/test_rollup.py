@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Table, select
 
+from entrepot.domain.errors import DataError
 from entrepot.ledger import migrations
 from entrepot.ledger.entries import Correct, Entry, Expire, OfAttempt, Reserve, Settle, Void
 from entrepot.ledger.ledger import EndpointRef
@@ -38,15 +39,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def traffic(seed: int, requests: int = 120) -> list[OfAttempt]:
     """Return entries of some days, with senders and rules."""
     rng, made = Random(seed), Traffic(seed, REFS)
-    entries = []
+    entries: list[OfAttempt] = []
     for _ in range(requests):
         sender, rules = rng.randrange(3), rng.randrange(2)
         for entry in made.request():
-            if isinstance(entry, Reserve):
-                entry = msgspec.structs.replace(entry, sender_id=sender, rules_id=rules)
-            elif isinstance(entry, Correct):
-                entry = msgspec.structs.replace(entry, sender_id=sender)
-            entries.append(entry)
+            match entry:
+                case Reserve():
+                    entries.append(msgspec.structs.replace(entry, sender_id=sender, rules_id=rules))
+                case Correct():
+                    entries.append(msgspec.structs.replace(entry, sender_id=sender))
+                case _:
+                    entries.append(entry)
     return entries
 
 
@@ -81,13 +84,13 @@ def expected(entries: Sequence[OfAttempt], period_ns: int) -> dict[tuple[int, ..
             total["unknown_nusd"] -= entry.unknown_nusd
         elif not isinstance(entry, Reserve):
             total["reserved_nusd"] -= reserve.amount_nusd
-    names = [name for name in USAGE_HOURS.c.keys() if name not in USAGE_HOURS.primary_key.columns]
+    names = [column.name for column in USAGE_HOURS.c if not column.primary_key]
     return {place: {name: total[name] for name in names} for place, total in sums.items()}
 
 
 def stored(store: Store, table: Table) -> dict[tuple[int, ...], dict[str, int]]:
     """Return what a roll-up holds."""
-    names = [name for name in table.c.keys() if name not in table.primary_key.columns]
+    names = [column.name for column in table.c if not column.primary_key]
     with store.engine.connect() as connection:
         rows = [tuple(row) for row in connection.execute(select(table))]
     return {row[:5]: dict(zip(names, row[5:], strict=True)) for row in rows}
@@ -136,7 +139,7 @@ def test_a_batch_that_fails_leaves_no_sums_behind(store: Store) -> None:
     changed = [
         msgspec.structs.replace(one, amount_nusd=1) for one in entries[:10] if isinstance(one, Reserve)
     ]
-    with pytest.raises(Exception, match="another entry"):
+    with pytest.raises(DataError, match="another entry"):
         store.post([*entries[10:], *changed], HERE)
     store.post(entries[10:], HERE)
     assert_right(store, entries)

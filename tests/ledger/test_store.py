@@ -189,9 +189,7 @@ def test_a_store_belongs_to_one_journal(store: Store) -> None:
     """Two data directories in one database would mix their money; the message names both journals."""
     store.claim("a" * 32)
     store.claim("a" * 32)
-    with pytest.raises(
-        DataError, match=r"is the store of journal a{32}.*has journal b{32}.*its own database"
-    ):
+    with pytest.raises(DataError, match=r"store of journal a{32}.*has journal b{32}.*its own database"):
         store.claim("b" * 32)
 
 

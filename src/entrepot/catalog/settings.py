@@ -58,10 +58,10 @@ class ServerSettings(Struct, frozen=True):
 class LedgerSettings(Struct, frozen=True):
     """How the journal and the store are kept.
 
-    Units: bytes, seconds, days. `store` is the address of a PostgreSQL database; None stands for the SQLite file
-    in the data directory. It is a secret, since it may hold a password. The store keeps decisions for
-    `decisions_days` and entries for `entries_days`, 0 for ever; its roll-ups stay. `default_output_tokens` is the limit sent to the host when a key has a budget and
-    the client set no limit: without one no reservation would be an upper bound.
+    Units: bytes, seconds, days. `default_output_tokens` is the limit sent to the host when a key has a budget
+    and the client set no limit: without one no reservation would be an upper bound. `store` is the address of
+    a PostgreSQL database, a secret since it may hold a password; None stands for the SQLite file in the data
+    directory. The store keeps decisions for `decisions_days` and entries for `entries_days` (0: for ever).
     """
 
     segment_bytes: int = 64 * MIB

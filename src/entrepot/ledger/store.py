@@ -64,7 +64,8 @@ class Store:
     def open(cls, place: StorePlace) -> Store:
         """Return the store at `place`, its tables made and brought up to this version when needed.
 
-        Raises: StoreAway when it cannot be opened now; DataError when a newer entrepot made it, or it is damaged.
+        Raises: StoreAway when it cannot be opened now; DataError when a newer entrepot made it, or it is
+        damaged.
         """
         store = cls(place)
         try:
@@ -79,7 +80,8 @@ class Store:
     def open_existing(cls, place: StorePlace) -> Store:
         """Return the store at `place` for reading.
 
-        Raises: StoreAway when it cannot be read now; DataError when there is none, or it is of another version.
+        Raises: StoreAway when it cannot be read now; DataError when there is none, or it is of another
+        version.
         """
         nothing = f"{place} is not there: nothing was posted yet; run `entrepot ledger post` first"
         if isinstance(place, Path) and not place.exists():
@@ -142,9 +144,9 @@ class Store:
                 return
         if there != journal_id:
             raise DataError(
-                f"{self.place} is the store of journal {there}, this data directory has journal {journal_id}: "
-                "give each its own database; if this is a copy of that data directory, bring its file "
-                "`journal-id` along"
+                f"{self.place} is the store of journal {there}, this data directory has journal "
+                f"{journal_id}: give each its own database; if this is a copy of that data directory, bring "
+                "its file `journal-id` along"
             )
 
     def position(self) -> Position | None:
@@ -154,9 +156,9 @@ class Store:
         return None if row is None else Position(*row)
 
     def post(self, entries: Iterable[Entry], position: Position) -> None:
-        """Write the entries, their roll-ups, and that the journal is posted up to `position`, in one transaction.
+        """Write the entries, their roll-ups, and that the journal is posted up to `position`.
 
-        An entry that is there already changes nothing.
+        That is one transaction. An entry that is there already changes nothing.
         Raises: DataError when another one is there under its id, StoreAway when the store cannot be written
         now; then nothing is written.
         """
@@ -246,8 +248,8 @@ class Store:
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if revision is not None and revision not in known:
             raise DataError(
-                f"{self.place} was made by a newer entrepot: it has revision {revision}, this one knows up to "
-                f"{REVISION}; upgrade entrepot, or restore a backup of the store"
+                f"{self.place} was made by a newer entrepot: it has revision {revision}, this one knows up "
+                f"to {REVISION}; upgrade entrepot, or restore a backup of the store"
             )
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection

@@ -1,7 +1,7 @@
 """Where the store of a data directory is: the SQLite file in it, or a PostgreSQL database.
 
-The address of a database may hold a password, so it is passed in a file that only its owner reads: an argument
-or the environment of a process shows it to others. Every command finds the store through
+The address of a database may hold a password, so it is passed in a file that only its owner reads: an
+argument or the environment of a process shows it to others. Every command finds the store through
 `store_place`, without a flag that could be forgotten.
 """
 
@@ -56,7 +56,7 @@ StorePlace = Path | PostgresDatabase  # a path is that of a SQLite file
 
 
 def address_problem(address: str) -> str | None:
-    """Return what is wrong with the address of a database, or None. Never repeats it: it may hold a password."""
+    """Return what is wrong with a database's address, or None. Never repeats it: it may hold a password."""
     try:
         parts = urlsplit(address)
         _ = parts.port

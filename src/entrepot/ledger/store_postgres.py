@@ -86,7 +86,7 @@ class PostgresStore:
         return 0
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
-        """Write rows and return whether all of them were new; the caller takes back what was written if not.
+        """Write rows and return whether all were new; if not, the caller takes back what was written.
 
         Raises: sqlalchemy.exc.DBAPIError as for any other statement.
         """

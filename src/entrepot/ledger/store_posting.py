@@ -1,8 +1,8 @@
 """Writes batches of entries into the store, each entry once, with the roll-ups and the position.
 
-All of it is one transaction, so a poster may die anywhere. That an entry is there already is the exception: whole
-batches go to the database without a question, and only when it says that some of their rows are there is
-each looked at.
+All of it is one transaction, so a poster may die anywhere. That an entry is there already is the exception:
+whole batches go to the database without a question, and only when it says that some of their rows are there
+is each looked at.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Deletes from the store what is older than the operator keeps: a little at a time, so that posting goes on.
 
 Decisions are the bulk of the bytes and age first; money lines may stay for years. The roll-ups stay for ever.
-Partitions by time, which PostgreSQL drops at once, would be a second way to write and to read for one of the two
-databases.
+Partitions by time, which PostgreSQL drops at once, would be a second way to write and to read for one of the
+two databases.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ class StoreRetention(Struct, frozen=True):
         return bool(self.decisions_days or self.entries_days)
 
 
-def delete_some(store: Store, retention: StoreRetention, now_ns: int) -> bool:
-    """Delete a little of what is too old and return whether there may be more.
+def delete_some(
+    store: Store, retention: StoreRetention, now_ns: int, *, most: int = REQUESTS_PER_DELETE
+) -> bool:
+    """Delete up to `most` requests' worth of what is too old and return whether there may be more.
 
     A request goes as a whole, once all of its attempts are closed. How far each table is thinned is noted
     in the same transaction, so that the audit does not miss what was meant to go.
@@ -43,16 +45,16 @@ def delete_some(store: Store, retention: StoreRetention, now_ns: int) -> bool:
     with store.faults(), store.engine.begin() as connection:
         if retention.decisions_days:
             before_ns = now_ns - int(retention.decisions_days * DAY_NS)
-            deleted = max(deleted, _delete_decisions(connection, before_ns))
+            deleted = max(deleted, _delete_decisions(connection, before_ns, most))
             _note(connection, "decisions", before_ns)
         if retention.entries_days:
             before_ns = now_ns - int(retention.entries_days * DAY_NS)
-            deleted = max(deleted, _delete_entries(connection, before_ns))
+            deleted = max(deleted, _delete_entries(connection, before_ns, most))
             _note(connection, "entries", before_ns)
-    return deleted == REQUESTS_PER_DELETE
+    return deleted == most
 
 
-def _delete_decisions(connection: Connection, before_ns: int) -> int:
+def _delete_decisions(connection: Connection, before_ns: int, most: int) -> int:
     is_closed = exists().where(
         CLOSINGS.c.request_id == DECISIONS.c.request_id, CLOSINGS.c.attempt == DECISIONS.c.attempt
     )
@@ -61,14 +63,14 @@ def _delete_decisions(connection: Connection, before_ns: int) -> int:
         .where(DECISIONS.c.request_id < _first_id(before_ns), is_closed)
         .distinct()
         .order_by(DECISIONS.c.request_id)
-        .limit(REQUESTS_PER_DELETE)
+        .limit(most)
     )
     ids = list(connection.execute(old).scalars())
     connection.execute(delete(DECISIONS).where(DECISIONS.c.request_id.in_(ids), is_closed))
     return len(ids)
 
 
-def _delete_entries(connection: Connection, before_ns: int) -> int:
+def _delete_entries(connection: Connection, before_ns: int, most: int) -> int:
     same = and_(CLOSINGS.c.request_id == RESERVES.c.request_id, CLOSINGS.c.attempt == RESERVES.c.attempt)
     old = (
         select(RESERVES.c.request_id)
@@ -77,7 +79,7 @@ def _delete_entries(connection: Connection, before_ns: int) -> int:
         .group_by(RESERVES.c.request_id)
         .having(func.count() == func.count(CLOSINGS.c.request_id))
         .order_by(RESERVES.c.request_id)
-        .limit(REQUESTS_PER_DELETE)
+        .limit(most)
     )
     ids = list(connection.execute(old).scalars())
     for table in (DECISIONS, CORRECTIONS, CLOSINGS, FEEDBACK, RESERVES):

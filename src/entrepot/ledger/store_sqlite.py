@@ -49,7 +49,7 @@ class SqliteStore:
             return 0
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
-        """Write rows and return whether all of them were new; the caller takes back what was written if not."""
+        """Write rows and return whether all were new; if not, the caller takes back what was written."""
         return connection.exec_driver_sql(_INSERT[table.name], list(rows)).rowcount == len(rows)
 
     def add_usage(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -88,7 +88,7 @@ def _add_text(table: Table) -> str:
 def on_conflict_add(table: Table) -> str:
     """Return the clause by which an insert into a roll-up adds to the row that is there."""
     keys = ", ".join(table.primary_key.columns.keys())
-    sums = [name for name in table.c.keys() if name not in table.primary_key.columns]
+    sums = [column.name for column in table.c if not column.primary_key]
     added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in sums)
     return f"ON CONFLICT ({keys}) DO UPDATE SET {added}"
 
