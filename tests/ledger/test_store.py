@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isnan, nan
 from pathlib import Path
 
@@ -22,14 +23,16 @@ from entrepot.ledger.segment import Position
 from entrepot.ledger.store import REVISION, Store
 from entrepot.ledger.tables import METADATA, POSITION
 from tests.ledger import entry_makers as make
+from tests.ledger.stores import BOTH, new_place
 
 HERE = Position(1, 100)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A new store."""
-    return Store.open(tmp_path / "ledger.sqlite")
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A new store, of either kind."""
+    with new_place(request.param, tmp_path) as place, Store.open(place) as opened:
+        yield opened
 
 
 def rows(store: Store) -> dict[str, list[tuple[object, ...]]]:
@@ -148,15 +151,14 @@ def test_requests_are_found_by_the_start_of_their_ids(store: Store) -> None:
     assert len(store.ids_between(make.request_id(0), make.request_id(9), 5)) == 2
 
 
-def test_a_store_of_a_newer_revision_is_refused(tmp_path: Path) -> None:
+def test_a_store_of_a_newer_revision_is_refused(store: Store) -> None:
     """An older program does not touch what it cannot know; it says what to do."""
-    path = tmp_path / "ledger.sqlite"
-    with Store.open(path) as store, store.engine.begin() as connection:
+    with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DataError, match=r"newer entrepot.*9999.*upgrade entrepot"):
-        Store.open(path)
+        Store.open(store.place)
     with pytest.raises(DataError, match="9999"):
-        Store.open_existing(path)
+        Store.open_existing(store.place)
 
 
 def test_a_store_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:
@@ -166,11 +168,29 @@ def test_a_store_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> No
     assert not (tmp_path / "ledger.sqlite").exists()
 
 
-def test_only_its_owner_may_read_a_store(store: Store, tmp_path: Path) -> None:
+def test_a_database_without_tables_is_not_filled_by_a_reader(tmp_path: Path) -> None:
+    """The same for PostgreSQL, where the database is made by the operator."""
+    with new_place("postgres", tmp_path) as place:
+        with pytest.raises(DataError, match="nothing was posted"):
+            Store.open_existing(place)
+        with Store.open(place), Store.open_existing(place) as opened:
+            assert opened.position() is None
+
+
+def test_only_its_owner_may_read_a_store(tmp_path: Path) -> None:
     """What was spent is nobody else's business, in a directory that others can enter too."""
-    store.post([make.reserve()], HERE)
-    for path in tmp_path.glob("ledger.sqlite*"):
-        assert path.stat().st_mode & 0o077 == 0, path
+    with Store.open(tmp_path / "ledger.sqlite") as store:
+        store.post([make.reserve()], HERE)
+        for path in tmp_path.glob("ledger.sqlite*"):
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_store_belongs_to_one_journal(store: Store) -> None:
+    """Two data directories in one database would mix their money; the message names both journals."""
+    store.claim("a" * 32)
+    store.claim("a" * 32)
+    with pytest.raises(DataError, match=r"store of journal a{32}.*has journal b{32}.*its own database"):
+        store.claim("b" * 32)
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:

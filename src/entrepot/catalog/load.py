@@ -39,6 +39,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "sync_interval_s": (0.001, 60),
     "default_output_tokens": (1, 10_000_000),
     "keep_days": (0, 36_525),
+    "decisions_days": (0, 36_525),
+    "entries_days": (0, 36_525),
     "value_of_time_usd_per_hour": (0, 1e9),
     "exploration_share": (0, 1),
     "half_life_s": (1, 1e9),
@@ -66,7 +68,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     undeclared = {entry.endpoint.model: Model(entry.endpoint.model) for entry in endpoints}
     settings = Settings(
         server=_server(root.section("server"), outside),
-        ledger=_ledger(root.section("ledger")),
+        ledger=_ledger(root.section("ledger"), outside),
         routing=_section(root, "routing", RoutingSettings()),
         caps=_section(root, "caps", RequestCaps()),
         models=tuple((undeclared | declared).values()),
@@ -85,11 +87,12 @@ def _section(root: Table, name: str, defaults: S) -> S:
     return filled
 
 
-def _ledger(section: Table) -> LedgerSettings:
+def _ledger(section: Table, outside: Outside) -> LedgerSettings:
     ledger = msgspec.structs.replace(LedgerSettings(), **_given(section, LedgerSettings()))
     archive = section.text("archive", None)
+    store = outside.database(section, "store")
     section.finish()
-    return msgspec.structs.replace(ledger, archive=archive)
+    return msgspec.structs.replace(ledger, archive=archive, store=store)
 
 
 def _server(section: Table, outside: Outside) -> ServerSettings:

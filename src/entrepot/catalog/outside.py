@@ -14,10 +14,12 @@ from urllib.parse import SplitResult, urlsplit
 from entrepot.catalog.reading import Table, shown
 from entrepot.catalog.settings import Secret
 from entrepot.catalog.show import ENVIRONMENT_ORIGIN, FILE_ORIGIN
+from entrepot.ledger.store_place import address_problem, has_password
 
 NO_PROXY = "none"
-_KEY_FORM = (
-    'write key = { env = "NAME" } or { file = "path" }: a key never stands in the configuration itself'
+STATED_ORIGIN = "the configuration"
+_SECRET_FORM = (
+    'write {} = {{ env = "NAME" }} or {{ file = "path" }}: a key never stands in the configuration itself'
 )
 
 
@@ -42,14 +44,14 @@ class Outside:
         """Return the secret that `{ env = … }` or `{ file = … }` leads to; None when absent or unreadable."""
         if not isinstance(table.raw(key), dict):
             if key in table:
-                table.problem(key, _KEY_FORM)
+                table.problem(key, _SECRET_FORM.format(key))
             return None
         reference = table.table(key)
         assert reference is not None
         variable, file = reference.text("env", None), reference.text("file", None)
         reference.finish()
         if (variable is None) == (file is None):
-            table.problem(key, _KEY_FORM)
+            table.problem(key, _SECRET_FORM.format(key))
             return None
         value, origin = self._read(table, key, variable, file)
         if value is None:
@@ -61,6 +63,25 @@ class Outside:
         else:
             return Secret(value, origin)
         return None
+
+    def database(self, table: Table, key: str) -> Secret | None:
+        """Return the address of a PostgreSQL database; None when absent, empty or a mistake.
+
+        One with a password stands behind a reference, like a key.
+        """
+        is_reference = isinstance(table.raw(key), dict)
+        if not is_reference and table.raw(key) == "":
+            return None
+        address = self.secret(table, key) if is_reference else _stated(table.text(key, None))
+        if address is None:
+            return None
+        problem = address_problem(address.reveal())
+        if problem is None and not is_reference and has_password(address.reveal()):
+            problem = 'holds a password; write store = { env = "NAME" } or { file = "path" } and put it there'
+        if problem is not None:
+            table.problem(key, problem)
+            return None
+        return address
 
     def proxy(self, table: Table, url: SplitResult) -> str | None:
         """Return the proxy for a host at `url`: the one under `proxy`, or that of the environment."""
@@ -118,6 +139,10 @@ class Outside:
         exceptions = self._environ.get("no_proxy") or self._environ.get("NO_PROXY") or ""
         authority = f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
         return any(_excepts(entry.strip().lower(), host, authority) for entry in exceptions.split(","))
+
+
+def _stated(address: str | None) -> Secret | None:
+    return None if address is None else Secret(address, STATED_ORIGIN)
 
 
 def proxy_problem(text: str) -> str | None:

@@ -56,12 +56,14 @@ class ServerSettings(Struct, frozen=True):
 
 
 class LedgerSettings(Struct, frozen=True):
-    """How the journal is kept.
+    """How the journal and the store are kept.
 
     Units: bytes, seconds, days. `default_output_tokens` is the limit sent to the host when a key has a budget
     and the client set no limit: without one no reservation would be an upper bound. With `strict` nothing is
     sent before its reservation is on the disk. Segments older than `keep_days` (0: none) go to the directory
-    `archive`, relative to the data directory; without one they are deleted.
+    `archive`, relative to the data directory; without one they are deleted. `store` is the address of a
+    PostgreSQL database, a secret since it may hold a password; None stands for the SQLite file in the data
+    directory. The store keeps decisions for `decisions_days` and entries for `entries_days` (0: for ever).
     """
 
     segment_bytes: int = 64 * MIB
@@ -70,6 +72,9 @@ class LedgerSettings(Struct, frozen=True):
     strict: bool = False
     archive: str | None = None
     keep_days: float = 0.0
+    store: Secret | None = None
+    decisions_days: float = 0.0
+    entries_days: float = 0.0
 
 
 class RequestCaps(Struct, frozen=True):

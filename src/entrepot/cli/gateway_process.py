@@ -20,8 +20,9 @@ from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 from entrepot.cli.processes import Child
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
-from entrepot.ledger.data_dir import write_atomically
+from entrepot.ledger.data_dir import DataDir, write_atomically
 from entrepot.ledger.ledger import Ledger
+from entrepot.ledger.store_place import note_store_place
 from entrepot.routing.kpi.knowledge import Knowledge
 
 KNOWLEDGE_FILE = "knowledge.bin"
@@ -45,6 +46,8 @@ async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announc
         segment_bytes=settings.ledger.segment_bytes,
         sync_interval_s=settings.ledger.sync_interval_s,
     )
+    store = settings.ledger.store
+    note_store_place(DataDir(data_dir), None if store is None else store.reveal())
     if ledger.expired:
         log.warning("recovered", expired_reservations=ledger.expired, cut_bytes=ledger.cut_bytes)
     async with contextlib.AsyncExitStack() as stack:  # ended from the bottom up
@@ -157,6 +160,7 @@ async def _keep_poster(data_dir: Path, ledger: LedgerSettings, log: EventLog) ->
     arguments += ["--keep-days", str(ledger.keep_days)]
     if ledger.archive is not None:
         arguments += ["--archive", ledger.archive]
+    arguments += ["--decisions-days", str(ledger.decisions_days), "--entries-days", str(ledger.entries_days)]
     poster = Child("poster", arguments)
     try:
         while True:

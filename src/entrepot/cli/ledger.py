@@ -19,10 +19,11 @@ from entrepot.cli.tables import count_text, print_columns, share_text, usd_colum
 from entrepot.domain.money import usd_text
 from entrepot.hosts.parent import die_with_parent
 from entrepot.ledger.archive import Retention
-from entrepot.ledger.poster import run
+from entrepot.ledger.poster import calm_collector, run
 from entrepot.ledger.report import Dimension, Report, ReportRow
 from entrepot.ledger.report import as_json as report_json
 from entrepot.ledger.report import report as make_report
+from entrepot.ledger.store_retention import StoreRetention
 
 _NS_PER_S = 1_000_000_000
 _OPTIONAL = ("reasoning", "written", "attempts", "cached", "tokens %")
@@ -62,6 +63,12 @@ def post(
         Path | None,
         typer.Option(help="Where they go, relative to the data directory; none: deleted."),
     ] = None,
+    decisions_days: Annotated[
+        float, typer.Option(min=0, help="Delete decisions from the store that are older; 0: none.")
+    ] = 0.0,
+    entries_days: Annotated[
+        float, typer.Option(min=0, help="Delete all entries of closed requests that are older; 0: none.")
+    ] = 0.0,
     parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
@@ -71,8 +78,14 @@ def post(
     for number in (signal.SIGINT, signal.SIGTERM):
         # In a thread of its own: a handler may interrupt `stop.wait` while that holds the lock of `stop`.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    retention = Retention(keep_days, None if archive is None else data_dir / archive)
-    posted = run(data_dir, follow=follow, stop=stop, retention=retention)
+    calm_collector()
+    posted = run(
+        data_dir,
+        follow=follow,
+        stop=stop,
+        retention=Retention(keep_days, None if archive is None else data_dir / archive),
+        store_retention=StoreRetention(decisions_days, entries_days),
+    )
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
-from sqlalchemy.exc import DatabaseError
 
-from entrepot.domain.errors import DataError
 from entrepot.domain.ids import REQUEST_ID_BYTES
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.history import RequestHistory, account
 from entrepot.ledger.keys import list_keys
 from entrepot.ledger.poster import catch_up
 from entrepot.ledger.store import Store
+from entrepot.ledger.store_place import store_place
 
 SHORT_ID_DIGITS = 16  # of a request id in tables: its instant, which hardly ever two requests share
 _ID_PREFIX = "req-"
@@ -31,12 +30,8 @@ def posted_store(data_dir: Path) -> Iterator[Store]:
     """
     if not catch_up(data_dir):
         typer.echo("warning: the poster is behind: the last requests are missing here", err=True)
-    path = DataDir(data_dir).store
-    try:
-        with Store.open_existing(path) as store:
-            yield store
-    except DatabaseError as error:
-        raise DataError(f"{path} cannot be read: {error.orig}") from error
+    with Store.open_existing(store_place(DataDir(data_dir))) as store, store.faults():
+        yield store
 
 
 def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:

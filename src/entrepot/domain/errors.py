@@ -3,6 +3,7 @@
     EntrepotError                      root of everything that we raise
     ├── ConfigError                    the operator's: every problem of the configuration at once
     ├── DataError                      the operator's: the data directory is locked, newer, or damaged
+    │   └── StoreAway                  nobody's for now: the store is locked, full or not reached; try again
     ├── HostFault                      the host's: an attempt failed; another endpoint may answer
     └── ClientGone                     nobody's: the client left; the attempt is settled, not failed
 
@@ -46,6 +47,12 @@ class ConfigError(EntrepotError):
 
 class DataError(EntrepotError):
     """The data directory cannot be used as it is; the message says why and what to do."""
+
+
+class StoreAway(DataError):
+    """The store cannot be used now: locked, full, read-only, not reached. Later the same may work."""
+
+    retryable = True
 
 
 class HostFault(EntrepotError):

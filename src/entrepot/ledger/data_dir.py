@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,16 @@ class DataDir:
     def store(self) -> Path:
         """Return the SQLite file that the poster fills."""
         return self.path / "ledger.sqlite"
+
+    @property
+    def store_file(self) -> Path:
+        """Return the file that names the store when it is not that SQLite file; `store_place` reads it."""
+        return self.path / "store"
+
+    @property
+    def journal_id(self) -> Path:
+        """Return the file with the random id by which a store knows whose it is."""
+        return self.path / "journal-id"
 
     @property
     def posted(self) -> Path:
@@ -192,6 +203,27 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def forget_posted(data_dir: DataDir) -> None:
+    """Take back what was noted: the store is new and has nothing yet."""
+    data_dir.posted.unlink(missing_ok=True)
+
+
+def journal_id(data_dir: DataDir) -> str:
+    """Return the id of the journal, drawn when it is first asked for: 32 hexadecimal digits.
+
+    Raises: DataError when the file holds something else.
+    """
+    file = data_dir.journal_id
+    if not file.exists():
+        write_atomically(file, f"{secrets.token_hex(16)}\n".encode())
+    text = file.read_text(encoding="ascii", errors="replace").strip()
+    if len(text) != 32 or text.strip("0123456789abcdef"):
+        raise DataError(
+            f"{file} holds {text[:40]!r}, expected 32 hexadecimal digits: restore it from a backup"
+        )
+    return text
 
 
 def write_atomically(path: Path, content: bytes) -> None:

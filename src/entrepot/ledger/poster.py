@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import sys
 import threading
@@ -17,27 +18,40 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError, OperationalError
-
-from entrepot.domain.errors import DataError
+from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.archive import Archivist, Retention, Say
-from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position, sync_directory
-from entrepot.ledger.entries import Entry
+from entrepot.ledger.body_rows import add_body
+from entrepot.ledger.data_dir import (
+    DataDir,
+    check_format,
+    forget_posted,
+    journal_id,
+    note_posted,
+    posted_position,
+    sync_directory,
+)
 from entrepot.ledger.reader import JournalReader
+from entrepot.ledger.rows import Rows
 from entrepot.ledger.segment import (
     HEADER_BYTES,
     RECORD_HEAD,
     RECORD_HEAD_BYTES,
     Position,
+    damage,
     segment_numbers,
     segment_path,
 )
 from entrepot.ledger.store import Store
+from entrepot.ledger.store_place import store_place
+from entrepot.ledger.store_retention import StoreRetention, delete_some
 
-BATCH_ENTRIES = 10_000  # per transaction: large enough that its cost vanishes, small enough to end soon
+BATCH_ENTRIES = 20_000  # per transaction: large enough that its cost vanishes, small enough to end soon
 IDLE_FROM_S, IDLE_TO_S = 0.02, 0.25  # how soon a new entry is seen, and what an idle poster costs
 RETRY_FROM_S, RETRY_TO_S = 0.25, 5.0  # while the database is locked or missing
+REMIND_S = 60.0  # while a database is away a line says so this often, and not with every try
+THIN_INTERVAL_S = 60.0  # between two looks for what retention no longer keeps
 PATIENCE_S = 10.0  # how long a reader waits for the poster, and one that does not follow for the database
+COLLECTOR_THRESHOLD = 200_000  # new objects between two looks for cycles: about once in a batch
 
 
 def _to_stderr(message: str) -> None:
@@ -52,32 +66,33 @@ class Poster:
         self._data_dir = data_dir
         self.batch_entries = batch_entries
         self._store: Store | None = None
-        self._inode = 0
         self._reader = JournalReader(data_dir.journal)
-        self._entries: Iterator[Entry] = iter(())
+        self._bodies: Iterator[tuple[Position, bytes]] = iter(())
         self._synced_segment = 0
         self.posted: Position | None = None  # up to where the store has the journal
 
     def step(self) -> int:
         """Post one batch and return how many entries it had: 0 when all that was written is posted.
 
-        Raises: DataError when journal and store do not fit or one is damaged; OperationalError when the
-        store cannot be used now: a later call tries the same entries again.
+        Raises: DataError when journal and store do not fit or one is damaged; StoreAway when the store cannot
+        be used now: a later call tries the same entries again.
         """
         try:
             return self._step()
-        except BaseException as error:
+        except BaseException:
             self.close()  # what was read and not committed is read again
-            if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
-                raise DataError(
-                    f"{self._data_dir.store} is damaged ({error.orig}): move it away, and it is made anew "
-                    "from the journal"
-                ) from error
             raise
+
+    def thin(self, retention: StoreRetention, now_ns: int) -> bool:
+        """Delete some of what is too old and return whether there may be more.
+
+        Raises: StoreAway as `step`.
+        """
+        return retention.is_on and delete_some(self._opened(), retention, now_ns)
 
     def close(self) -> None:
         """Close the store and the journal; `step` opens them again at the store's position."""
-        self._entries = iter(())
+        self._bodies = iter(())
         self._reader.close()
         if self._store is not None:
             self._store.close()
@@ -85,28 +100,43 @@ class Poster:
 
     def _step(self) -> int:
         store = self._opened()
-        batch = list(islice(self._entries, self.batch_entries))
-        if not batch:
-            self._entries = _entries_of(self._reader)
-            batch = list(islice(self._entries, self.batch_entries))
+        count, rows = self._read()
+        if not count:
+            self._bodies = self._reader.bodies()
+            count, rows = self._read()
         position = self._reader.position
-        if not batch or position is None:
+        if not count or position is None:
             return 0
         self._sync_journal(position.segment)
-        store.post(batch, position)
+        store.post_rows(rows, position)
         self.posted = position
         note_posted(self._data_dir, position)
-        return len(batch)
+        return count
+
+    def _read(self) -> tuple[int, Rows]:
+        """Return how many entries come next, up to a batch, and their rows."""
+        count, rows = 0, Rows()
+        for begin, body in islice(self._bodies, self.batch_entries):
+            try:
+                add_body(rows, body)
+            except ValueError as error:
+                path = segment_path(self._data_dir.journal, begin.segment)
+                raise damage(path, begin.offset, str(error)) from error
+            count += 1
+        return count, rows
 
     def _opened(self) -> Store:
         """Return the store; a file that was removed or replaced since is opened anew and filled again."""
-        if self._store is not None and _inode(self._data_dir.store) == self._inode:
+        if self._store is not None and not self._store.is_replaced:
             return self._store
         self.close()
-        store = Store.open(self._data_dir.store)
+        store = Store.open(store_place(self._data_dir))
         try:
+            store.claim(journal_id(self._data_dir))
             position = store.position()
-            if position is not None:
+            if position is None:
+                forget_posted(self._data_dir)  # that was another store
+            else:
                 _check_position(self._data_dir.journal, position)
                 note_posted(self._data_dir, position)  # a poster killed after its commit did not
         except BaseException:
@@ -114,7 +144,6 @@ class Poster:
             raise
         self._reader = JournalReader(self._data_dir.journal, position)
         self._synced_segment = 0 if position is None else position.segment
-        self._inode = _inode(self._data_dir.store)
         self._store, self.posted = store, position
         return store
 
@@ -129,6 +158,47 @@ class Poster:
         self._synced_segment = segment
 
 
+def calm_collector() -> None:
+    """Let the cycle collector look less often: rows make no cycles, and looking was a quarter of the work.
+
+    For a process that only posts; `run` may be called in others, too.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECTOR_THRESHOLD, 20, 50)
+
+
+class Outage:
+    """The time in which the store cannot be used: how long to wait, and what to say without flooding a log.
+
+    Units: seconds, by a clock that does not jump.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._since_s: float | None = None
+        self._said_s = 0.0
+        self._said = ""
+        self._wait_s = RETRY_FROM_S
+
+    def failed(self, problem: str, now_s: float) -> float:
+        """Say what is new, or what has lasted, and return how long to wait before the next try."""
+        if self._since_s is None:
+            self._since_s, self._wait_s = now_s, RETRY_FROM_S
+        if problem != self._said or now_s - self._said_s >= REMIND_S:
+            lasted_s = now_s - self._since_s
+            since = f" since {lasted_s:.0f} s" if lasted_s >= 1 else ""
+            self._say(f"{problem}{since}; nothing is lost, the journal waits and is tried again")
+            self._said, self._said_s = problem, now_s
+        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, RETRY_TO_S)
+        return wait_s
+
+    def over(self, now_s: float) -> None:
+        """Say that it is over, if there was one."""
+        if self._since_s is not None:
+            self._say(f"the store can be used again after {now_s - self._since_s:.1f} s")
+            self._since_s, self._said = None, ""
+
+
 def run(
     data_dir: Path,
     *,
@@ -137,12 +207,13 @@ def run(
     say: Say = _to_stderr,
     batch_entries: int = BATCH_ENTRIES,
     retention: Retention | None = None,
+    store_retention: StoreRetention | None = None,
 ) -> int:
     """Post the journal and return how many entries were posted; with `follow` go on until `stop` is set.
 
-    Closed segments are sealed, and let go by the `retention`, between batches. A locked or missing database,
-    and a full disk, are tried again. While another poster is at work, one that follows waits
-    to take over.
+    Closed segments are sealed, and let go by the `retention`, between batches; what `store_retention` no
+    longer keeps is deleted while there is nothing to post. A locked or missing database, and a full disk, are
+    tried again. While another poster is at work, one that follows waits to take over.
     Raises: DataError when the directory, its journal or its store cannot be used; without `follow` also
     when another poster does not finish, or the database does not come back, within `PATIENCE_S`.
     """
@@ -157,28 +228,49 @@ def run(
                 return 0
         poster = Poster(DataDir(data_dir), batch_entries=batch_entries)
         stack.callback(poster.close)
-        archivist = Archivist(DataDir(data_dir), retention or Retention(), say)
-        return _post_until(poster, archivist, stop, deadline_s, say)
+        tidying = (
+            Archivist(DataDir(data_dir), retention or Retention(), say),
+            Thinning(poster, store_retention or StoreRetention()),
+        )
+        return _post_until(poster, tidying, stop, deadline_s, say)
+
+
+class Thinning:
+    """Applies the retention of the store now and then."""
+
+    def __init__(self, poster: Poster, retention: StoreRetention) -> None:
+        self._poster = poster
+        self._retention = retention
+        self._next_s = 0.0
+
+    def tidy(self, *, now_ns: int, now_s: float) -> None:
+        """Delete a little, if it is time; what is left follows with the next call."""
+        if now_s >= self._next_s and not self._poster.thin(self._retention, now_ns):
+            self._next_s = now_s + THIN_INTERVAL_S
 
 
 def _post_until(
-    poster: Poster, archivist: Archivist, stop: threading.Event, deadline_s: float | None, say: Say
+    poster: Poster,
+    tidying: tuple[Archivist, Thinning],
+    stop: threading.Event,
+    deadline_s: float | None,
+    say: Say,
 ) -> int:
-    posted, idle_s, retry_s = 0, IDLE_FROM_S, RETRY_FROM_S
+    archivist, thinning = tidying
+    posted, idle_s, outage = 0, IDLE_FROM_S, Outage(say)
     while not stop.is_set():
         try:
             count = poster.step()
-        except (OperationalError, OSError) as error:
-            why = error.orig if isinstance(error, OperationalError) else error
+            posted += count
+            archivist.tidy(poster.posted, now_ns=time.time_ns(), now_s=time.monotonic())
+            if count < poster.batch_entries:
+                thinning.tidy(now_ns=time.time_ns(), now_s=time.monotonic())
+        except (StoreAway, OSError) as error:
             if deadline_s is not None and time.monotonic() > deadline_s:
-                raise DataError(f"the store cannot be written: {why}; nothing is lost") from error
-            say(f"the store cannot be written ({why}); nothing is lost, next try in {retry_s:g} s")
-            stop.wait(retry_s)
-            retry_s = min(2 * retry_s, RETRY_TO_S)
+                raise DataError(f"{error}; nothing is lost") from error
+            stop.wait(outage.failed(str(error), time.monotonic()))
             continue
-        archivist.tidy(poster.posted, now_ns=time.time_ns(), now_s=time.monotonic())
-        posted += count
-        retry_s = RETRY_FROM_S
+        outage.over(time.monotonic())
         if count:
             idle_s = IDLE_FROM_S
         elif deadline_s is not None:
@@ -220,7 +312,7 @@ def _post_rest(directory: DataDir, deadline_s: float) -> bool:
             try:
                 if not poster.step():
                     return True
-            except OperationalError:
+            except StoreAway:
                 if time.monotonic() > deadline_s:
                     return False
                 time.sleep(IDLE_FROM_S)
@@ -238,10 +330,6 @@ def poster_lock(directory: DataDir) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _entries_of(reader: JournalReader) -> Iterator[Entry]:
-    return (entry for _, entry in reader.entries())
 
 
 def _end_of_journal(directory: DataDir, posted: Position | None) -> Position | None:
@@ -265,10 +353,3 @@ def _check_position(journal: Path, position: Position) -> None:
             f"the store is posted up to segment {number}, offset {end}, where no entry of the journal in "
             f"{journal} ends: restore both from one backup, or move the store away to have it made anew"
         )
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0

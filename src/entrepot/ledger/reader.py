@@ -68,6 +68,13 @@ class JournalReader:
         Call it again for what was written since; it goes on where it stopped.
         Raises: DataError when the journal is damaged, or the segment at the position was deleted.
         """
+        return ((begin, self._decoded(body, begin)) for begin, body in self.bodies())
+
+    def bodies(self) -> Iterator[tuple[Position, bytes]]:
+        """Yield the bytes of each entry as `entries` would, for who makes something else of them.
+
+        Raises: DataError as `entries`, but for bytes that are no entry.
+        """
         if self._position is None:
             numbers = segment_numbers(self._directory)
             if not numbers:
@@ -76,14 +83,14 @@ class JournalReader:
             self._position = Position(numbers[0], HEADER_BYTES)
             self._sequence = self._first_sequence
         while True:
-            yield from self._segment_entries(self._position, closed=False)
+            yield from self._segment_bodies(self._position, closed=False)
             following = self._position.segment + 1
             if not self._exists(following):
                 if self._exists(following + 1) and not self._exists(following):
                     raise missing(segment_path(self._directory, following))
                 return
             # What was written between our last look and the roll-over; its end is final now.
-            yield from self._segment_entries(self._position, closed=True)
+            yield from self._segment_bodies(self._position, closed=True)
             self._go_on(following, self._position)
 
     def segment_end(self, number: int, *, closed: bool) -> int:
@@ -93,7 +100,7 @@ class JournalReader:
         """
         self._position = Position(number, HEADER_BYTES)
         self._sequence = None
-        for _ in self._segment_entries(self._position, closed=closed):
+        for _ in self._segment_bodies(self._position, closed=closed):
             pass
         return self._position.offset
 
@@ -188,7 +195,7 @@ class JournalReader:
         except FileNotFoundError:
             return b""  # archived since the segments were listed
 
-    def _segment_entries(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, Entry]]:
+    def _segment_bodies(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, bytes]]:
         number, offset = start
         fd = self._descriptor(number)
         size = _CHUNK_BYTES
@@ -202,11 +209,10 @@ class JournalReader:
                 if after > end or not length or crc32(body, offset + at) != crc:
                     break
                 begin = Position(number, offset + at)
-                entry = self._decoded(body, begin)
                 self._position = Position(number, offset + after)
                 if self._sequence is not None:
                     self._sequence += 1
-                yield begin, entry
+                yield begin, body
                 at = after
             offset += at
             size = (

@@ -67,7 +67,7 @@ class Rows:
         "senders",
     )
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.reserves: list[Row] = []
         self.decisions: list[Row] = []
         self.closings: list[Row] = []
@@ -78,7 +78,7 @@ class Rows:
         self.rules: list[Row] = []
         self.feedback: list[Row] = []
         for entry in entries:
-            self._add(entry)
+            self.add(entry)
 
     def by_table(self) -> tuple[tuple[Table, list[Row]], ...]:
         """Return the rows of each table, names before what refers to them."""
@@ -94,7 +94,8 @@ class Rows:
             (FEEDBACK, self.feedback),
         )
 
-    def _add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
+        """Add the rows of an entry."""
         match entry:
             case Settle():
                 self.closings.append(_settle_row(entry))

@@ -8,25 +8,18 @@ batches go to the driver at once.
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, select
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy import Row as SqlRow
-from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from entrepot.domain.errors import DataError
-from entrepot.domain.ids import request_id_text
+from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.entries import Entry, OfAttempt
 from entrepot.ledger.history import Names, RequestHistory, history_of
 from entrepot.ledger.rows import (
-    Row,
     Rows,
     closing_from,
     correction_from,
@@ -35,66 +28,74 @@ from entrepot.ledger.rows import (
     reserve_from,
 )
 from entrepot.ledger.segment import Position
+from entrepot.ledger.store_place import PostgresDatabase, StorePlace
+from entrepot.ledger.store_postgres import PostgresStore
+from entrepot.ledger.store_posting import IDS_PER_QUERY, Dialect, Posting
+from entrepot.ledger.store_sqlite import SqliteStore
 from entrepot.ledger.tables import (
     CLOSINGS,
     CORRECTIONS,
     DECISIONS,
     ENDPOINTS,
-    METADATA,
+    JOURNAL,
     POSITION,
     PRICES,
     RESERVES,
 )
 
-REVISION = "0002"  # the last one in migrations/versions; a test compares
-BUSY_TIMEOUT_S = 1.0  # how long to wait for another process that writes before saying so
-_CACHE_KIB = 64 * 1024  # ids come in the order of time, answer ids do not: their index should stay in memory
-_PRIVATE_FILE = 0o600
-_IDS_PER_QUERY = 500  # databases limit the parameters of a query
+REVISION = "0003"  # the last one in migrations/versions; a test compares
+_READ_ONLY = "25006"  # PostgreSQL's state for a transaction that may not write: a standby, or set so
 
 
 class Store:
     """An open store. Not for several threads."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, place: StorePlace) -> None:
+        self.place = place
+        self._dialect: Dialect = (
+            PostgresStore(place) if isinstance(place, PostgresDatabase) else SqliteStore(place)
+        )
+        self._dialect.prepare()
+        self.identity = self._dialect.identity()
+        self.engine = self._dialect.engine()
+        self._posting = Posting(self._dialect)
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Return the store in the SQLite file `path`, made and brought up to this version when needed.
+    def open(cls, place: StorePlace) -> Store:
+        """Return the store at `place`, its tables made and brought up to this version when needed.
 
-        Raises: DataError when a newer entrepot made it; sqlalchemy.exc.OperationalError when the file cannot
-        be opened or is locked.
+        Raises: StoreAway when it cannot be opened now; DataError when a newer entrepot made it, or it is
+        damaged.
         """
-        with contextlib.suppress(OSError):  # SQLite says better why it cannot
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE))
-        store = cls(_engine(path))
+        store = cls(place)
         try:
-            store._migrate(path)
+            with store.faults():
+                store._migrate()
         except BaseException:
             store.close()
             raise
         return store
 
     @classmethod
-    def open_existing(cls, path: Path) -> Store:
-        """Return the store in the SQLite file `path` for reading.
+    def open_existing(cls, place: StorePlace) -> Store:
+        """Return the store at `place` for reading.
 
-        Raises: DataError when there is none, or it is of another version.
+        Raises: StoreAway when it cannot be read now; DataError when there is none, or it is of another
+        version.
         """
-        if not path.exists():
-            raise DataError(f"{path} is not there: nothing was posted yet; run `entrepot ledger post` first")
-        store = cls(_engine(path))
+        nothing = f"{place} is not there: nothing was posted yet; run `entrepot ledger post` first"
+        if isinstance(place, Path) and not place.exists():
+            raise DataError(nothing)
+        store = cls(place)
         try:
-            with store.engine.connect() as connection:
+            with store.faults(), store.engine.connect() as connection:
                 revision = _revision(connection)
+            if revision is None and isinstance(place, PostgresDatabase):
+                raise DataError(nothing)
             if revision != REVISION:
                 raise DataError(
-                    f"{path} has revision {revision}, expected {REVISION}: run `entrepot ledger post` once"
+                    f"{place} has revision {revision}, expected {REVISION}: run `entrepot ledger post` once"
                 )
-        except DatabaseError as error:
-            store.close()
-            raise DataError(f"{path} cannot be read: {error.orig}") from error
         except BaseException:
             store.close()
             raise
@@ -110,24 +111,67 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def is_replaced(self) -> bool:
+        """Return whether another store is at the place by now, or none."""
+        return self._dialect.identity() != self.identity
+
+    @contextlib.contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn what the database says within into our own errors, which name the store.
+
+        Raises: StoreAway when a later try may go better, DataError when none will.
+        """
+        try:
+            yield
+        except DBAPIError as error:
+            said = " ".join(str(error.orig).split())
+            if _may_pass(error):
+                raise StoreAway(f"{self.place} cannot be used now ({said})") from error
+            raise DataError(
+                f"{self.place} is damaged ({said}): move it away, and it is made anew from the journal"
+            ) from error
+
+    def claim(self, journal_id: str) -> None:
+        """Make this the store of a journal, if it is not yet.
+
+        Raises: DataError when it is the store of another one; StoreAway as always.
+        """
+        with self.faults(), self.engine.begin() as connection:
+            there = connection.execute(select(JOURNAL.c.journal_id)).scalar_one_or_none()
+            if there is None:
+                connection.execute(insert(JOURNAL), {"id": 1, "journal_id": journal_id})
+                return
+        if there != journal_id:
+            raise DataError(
+                f"{self.place} is the store of journal {there}, this data directory has journal "
+                f"{journal_id}: give each its own database; if this is a copy of that data directory, bring "
+                "its file `journal-id` along"
+            )
+
     def position(self) -> Position | None:
         """Return up to where the journal was posted, or None when nothing was."""
-        with self.engine.connect() as connection:
+        with self.faults(), self.engine.connect() as connection:
             row = connection.execute(select(POSITION.c.segment, POSITION.c.offset)).one_or_none()
         return None if row is None else Position(*row)
 
     def post(self, entries: Iterable[Entry], position: Position) -> None:
-        """Write the entries, and that the journal is posted up to `position`, in one transaction.
+        """Write the entries, their roll-ups, and that the journal is posted up to `position`.
 
-        An entry that is there already changes nothing.
-        Raises: DataError when another one is there under its id; then nothing is written.
+        That is one transaction. An entry that is there already changes nothing.
+        Raises: DataError when another one is there under its id, StoreAway when the store cannot be written
+        now; then nothing is written.
         """
-        rows = Rows(entries)
-        with self.engine.begin() as connection:
-            for table, batch in rows.by_table():
-                if batch:
-                    _insert(connection, table, batch)
-            connection.exec_driver_sql(_SET_POSITION, (position.segment, position.offset))
+        self.post_rows(Rows(entries), position)
+
+    def post_rows(self, rows: Rows, position: Position) -> None:
+        """Write the rows of entries as `post` does."""
+        try:
+            with self.faults(), self.engine.begin() as connection:
+                self._posting.post(connection, rows, position)
+        except BaseException:
+            self._posting = Posting(self._dialect)
+            raise
 
     def names(self) -> Names:
         """Return the names of all endpoints and price versions."""
@@ -143,18 +187,21 @@ class Store:
         found: dict[bytes, list[Entry]] = {request_id: [] for request_id in request_ids}
         with self.engine.connect() as connection:
             names = _names(connection)
-            for first in range(0, len(request_ids), _IDS_PER_QUERY):
-                for entry in _entries(connection, request_ids[first : first + _IDS_PER_QUERY]):
+            for first in range(0, len(request_ids), IDS_PER_QUERY):
+                for entry in _entries(connection, request_ids[first : first + IDS_PER_QUERY]):
                     found[entry.request_id].append(entry)
         histories = ((key, history_of(entries, names)) for key, entries in found.items())
         return {key: history for key, history in histories if history is not None}
 
     def request_of_answer(self, answer_id: str) -> RequestHistory | None:
-        """Return the newest request whose answer the host called so, or None."""
+        """Return the newest request whose answer the host called so, or None.
+
+        Reads the table from its young end: a second for some million requests.
+        """
         query = (
             select(CLOSINGS.c.request_id)
             .where(CLOSINGS.c.answer_id == answer_id.encode())
-            .order_by(CLOSINGS.c.at_ns.desc())
+            .order_by(CLOSINGS.c.request_id.desc(), CLOSINGS.c.attempt.desc())
             .limit(1)
         )
         with self.engine.connect() as connection:
@@ -185,7 +232,7 @@ class Store:
             ids = list(connection.execute(query).scalars())
         return list(self.requests(ids).values())
 
-    def _migrate(self, path: Path) -> None:
+    def _migrate(self) -> None:
         with self.engine.connect() as connection:
             revision = _revision(connection)
         if revision == REVISION:
@@ -201,29 +248,20 @@ class Store:
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if revision is not None and revision not in known:
             raise DataError(
-                f"{path} was made by a newer entrepot: it has revision {revision}, this one knows up to "
-                f"{REVISION}; upgrade entrepot, or restore a backup of the store"
+                f"{self.place} was made by a newer entrepot: it has revision {revision}, this one knows up "
+                f"to {REVISION}; upgrade entrepot, or restore a backup of the store"
             )
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _set_up(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin too late, or not at all; `_begin` does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+def _may_pass(error: DBAPIError) -> bool:
+    """Return whether a fault of the database may be gone with the next connection."""
+    is_read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY
+    return (
+        error.connection_invalidated or is_read_only or isinstance(error, OperationalError | InterfaceError)
+    )
 
 
 def _revision(connection: Connection) -> str | None:
@@ -231,49 +269,6 @@ def _revision(connection: Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
     return None if found is None else str(found)
-
-
-def _statement(table: Table) -> str:
-    # Text with positional parameters goes to the driver as it is: no work per row on the way.
-    return str(insert(table).on_conflict_do_nothing().compile(dialect=sqlite_dialect(paramstyle="qmark")))
-
-
-_INSERT = {table.name: _statement(table) for table in METADATA.sorted_tables}
-_SET_POSITION = (
-    'INSERT INTO position (id, segment, "offset") VALUES (1, ?, ?) '
-    'ON CONFLICT (id) DO UPDATE SET segment = excluded.segment, "offset" = excluded."offset"'
-)
-
-
-def _insert(connection: Connection, table: Table, rows: list[Row]) -> None:
-    written = connection.exec_driver_sql(_INSERT[table.name], rows).rowcount
-    if written != len(rows):
-        for row in rows:
-            _compare(connection, table, row)
-
-
-def _compare(connection: Connection, table: Table, row: Row) -> None:
-    """Raise DataError unless the row that stands under this row's id equals it."""
-    keys = list(table.primary_key)
-    ids = dict(zip(table.c.keys(), row, strict=True))
-    there = connection.execute(select(table).where(*(key == ids[key.name] for key in keys))).one()
-    differences = [
-        f"{name} is {_text(old)}, posted was {_text(new)}"
-        for name, old, new in zip(table.c.keys(), there, row, strict=True)
-        if old != new
-    ]
-    if differences:
-        which = ", ".join(f"{key.name} {_text(ids[key.name])}" for key in keys)
-        raise DataError(
-            f"the store has another entry in {table.name} under {which}: {'; '.join(differences)}. "
-            "Nothing was written; run `entrepot ledger audit`, or move the store away: it can be made anew"
-        )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return request_id_text(value) if len(value) == 16 else value.hex()
-    return str(value)
 
 
 def _names(connection: Connection) -> Names:

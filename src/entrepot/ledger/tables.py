@@ -50,7 +50,7 @@ RESERVES = Table(
     Column("prompt_bytes", BigInteger, nullable=False),
     Column("operation", Text, nullable=False),
     Column("stream", Boolean, nullable=False),
-    Column("choices", Integer, nullable=False),
+    Column("choices", BigInteger, nullable=False),
     Column("sender_id", BigInteger, nullable=False),
     Column("rules_id", BigInteger, nullable=False),
     Column("task_id", BigInteger, nullable=False),
@@ -67,6 +67,8 @@ DECISIONS = Table(
 )
 
 # `kind` is that of the entry: settle, void, expire. A settle has no `reason`, a void no `price_version`: 0.
+# No index on `answer_id`: hosts draw them at random, so each batch would write all of its pages. Who asks for
+# an old one reads the table from its young end.
 CLOSINGS = Table(
     "closings",
     METADATA,
@@ -91,12 +93,6 @@ CLOSINGS = Table(
     Column("wire_bytes", BigInteger, nullable=False),
     Column("answer_id", LargeBinary),
     sqlite_with_rowid=False,
-)
-Index(
-    "closings_answer_id",
-    CLOSINGS.c.answer_id,
-    sqlite_where=CLOSINGS.c.answer_id.is_not(None),
-    postgresql_where=CLOSINGS.c.answer_id.is_not(None),
 )
 
 # Amounts are differences to add; `unknown_nusd` is what of *unknown, at most* this entry takes away.
@@ -209,4 +205,21 @@ POSITION = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("segment", BigInteger, nullable=False),
     Column("offset", BigInteger, nullable=False),
+)
+
+# One row: whose entries these are. Two data directories in one database would mix their money.
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("journal_id", Text, nullable=False),
+)
+
+# What retention has taken: `what` is `decisions` or `entries`; of closed requests before this instant nothing
+# is kept. Roll-ups stay.
+RETENTION = Table(
+    "retention",
+    METADATA,
+    Column("what", Text, primary_key=True),
+    Column("before_ns", BigInteger, nullable=False),
 )

@@ -49,7 +49,7 @@ def _create_reserves() -> None:
         *_numbers("at_ns", "key_id", "endpoint_id", "price_version", "amount_nusd", "prompt_bytes"),
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("stream", sa.Boolean, nullable=False),
-        sa.Column("choices", sa.Integer, nullable=False),
+        sa.Column("choices", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("reserves_at_ns", "reserves", ["at_ns"])
