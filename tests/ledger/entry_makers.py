@@ -113,7 +113,7 @@ def _integers(bits: int) -> st.SearchStrategy[int]:
     return st.integers(0, 2**bits - 1)
 
 
-_money = st.integers(-(2**62), 2**62)
+_money = st.integers(-(2**55), 2**55)  # a store adds them up in 63 bits
 _seconds = st.floats(0, 1e6)
 _texts = st.none() | st.text(max_size=8)
 _outcomes = st.sampled_from(Outcome)

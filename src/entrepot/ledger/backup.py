@@ -39,7 +39,7 @@ ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 
 _STORE = "ledger.sqlite"
 _KNOWLEDGE = "knowledge.bin"
-_NAMES = re.compile(r"journal/\d{8}\.(seg|seal)|[a-z][a-z0-9_-]*\.(sqlite|jsonl|bin|dump)|format")
+_NAMES = re.compile(r"journal/\d{8}\.(seg|seal)|[a-z][a-z0-9_-]*\.(sqlite|jsonl|bin|dump)|format|journal-id")
 _CHUNK_BYTES = 1 << 20
 _PRIVATE, _PRIVATE_FILE = 0o700, 0o600
 
@@ -192,7 +192,7 @@ def _copy_rest(directory: DataDir, files: _Files) -> None:
     whole = keys[: keys.rfind(b"\n") + 1]  # a key that is being written is in the next backup
     if whole:
         files.put(directory.keys.name, io.BytesIO(whole), len(whole))
-    for name in (_KNOWLEDGE, directory.format_file.name):
+    for name in (_KNOWLEDGE, directory.format_file.name, directory.journal_id.name):
         with contextlib.suppress(FileNotFoundError):
             files.put_path(name, directory.path / name)
 

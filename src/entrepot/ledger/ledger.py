@@ -55,6 +55,7 @@ from entrepot.ledger.senders import Sender, Senders
 SEGMENT_BYTES = 64 * 1024 * 1024
 SYNC_INTERVAL_S = 0.02
 LONGEST_ATTEMPT_NS = 24 * 3600 * 10**9  # longer than any attempt: a period that is over by so much is closed
+MOST_NUSD = 2**55  # of one attempt, $36 million: more is a broken counter, and a store adds in 63 bits
 REMEMBERED_CORRECTIONS = 10_000  # a few megabytes; a run of true-ups that is repeated is smaller
 
 _BEYOND_BOOKING = Refusal(
@@ -359,6 +360,8 @@ class Ledger:
         reserve = balances.open.get(attempt)
         if reserve is None or reserve.key_id != entry.key_id:
             return balances.close(entry)
+        if spent_nusd > MOST_NUSD:
+            return self.expire(_unbelievable(reserve, entry))
         try:
             body = encode_settle(entry) if isinstance(entry, Settle) else encode_closing(entry)
         except struct.error:
