@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from time import time_ns
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from entrepot.cli.posted import key_names
 from entrepot.cli.tables import print_columns, usd_column
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
-from entrepot.ledger.audit import STALE_AFTER_S, Audit, Compared, OpenReservation
+from entrepot.ledger.audit import STALE_AFTER_S, Audit, OpenReservation
 from entrepot.ledger.audit import audit as make_audit
+from entrepot.ledger.audit_sums import Compared
 from entrepot.ledger.poster import catch_up
 
 _MOST_OPEN_SHOWN = 10
+_HOUR_S = 3600
 
 
 def audit(
@@ -67,6 +70,9 @@ def _sums_of(pair: Compared, names: dict[int, str]) -> str:
 
 def _verdict(found: Audit) -> str:
     parts = [f"{found.entries:,} entries compared"]
+    if found.from_hour:
+        begin = datetime.fromtimestamp(found.from_hour * _HOUR_S, UTC)
+        parts.append(f"roll-ups and sums from {begin:%Y-%m-%d %H:%M} UTC on")
     if found.unposted:
         parts.append(f"{found.unposted:,} not posted yet")
     parts.append(f"{found.finding_count:,} differences" if found.finding_count else "journal and store agree")
@@ -91,6 +97,7 @@ def _as_json(found: Audit) -> dict[str, object]:
         "ok": found.ok,
         "entries": found.entries,
         "unposted": found.unposted,
+        "from_hour": found.from_hour,
         "differences": found.finding_count,
         "findings": list(found.findings),
         "sums": [_pair_json(pair) for pair in found.compared],
