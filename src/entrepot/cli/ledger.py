@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from entrepot.cli.posted import key_names, posted_store
 from entrepot.cli.tables import count_text, print_columns, share_text, usd_column
 from entrepot.domain.money import usd_text
 from entrepot.hosts.parent import die_with_parent
+from entrepot.ledger.archive import Retention
 from entrepot.ledger.poster import run
 from entrepot.ledger.report import Dimension, Report, ReportRow
 from entrepot.ledger.report import as_json as report_json
@@ -53,6 +55,13 @@ def report(
 def post(
     data_dir: DataDir,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C or SIGTERM.")] = False,
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="Let go of posted journal files that are older; 0: of none.")
+    ] = 0.0,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Where they go, relative to the data directory; none: deleted."),
+    ] = None,
     parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
@@ -62,7 +71,8 @@ def post(
     for number in (signal.SIGINT, signal.SIGTERM):
         # In a thread of its own: a handler may interrupt `stop.wait` while that holds the lock of `stop`.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    posted = run(data_dir, follow=follow, stop=stop)
+    retention = Retention(keep_days, None if archive is None else data_dir / archive)
+    posted = run(data_dir, follow=follow, stop=stop, retention=retention)
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)
 

@@ -70,9 +70,10 @@ def _sums_of(pair: Compared, names: dict[int, str]) -> str:
 
 def _verdict(found: Audit) -> str:
     parts = [f"{found.entries:,} entries compared"]
-    if found.from_hour:
+    if found.starts_late:
         begin = datetime.fromtimestamp(found.from_hour * _HOUR_S, UTC)
-        parts.append(f"roll-ups and sums from {begin:%Y-%m-%d %H:%M} UTC on")
+        said = f"roll-ups and sums from {begin:%Y-%m-%d %H:%M} UTC on"
+        parts.append(f"{said} (older files were archived or deleted)")
     if found.unposted:
         parts.append(f"{found.unposted:,} not posted yet")
     parts.append(f"{found.finding_count:,} differences" if found.finding_count else "journal and store agree")
@@ -100,6 +101,7 @@ def _as_json(found: Audit) -> dict[str, object]:
         "from_hour": found.from_hour,
         "differences": found.finding_count,
         "findings": list(found.findings),
+        "starts_late": found.starts_late,
         "sums": [_pair_json(pair) for pair in found.compared],
         "open": [_open_json(reservation) for reservation in found.open],
         "stale": [_open_json(reservation) for reservation in found.stale],

@@ -64,6 +64,11 @@ class Audit(Struct, frozen=True):
     from_hour: int = 0
 
     @property
+    def starts_late(self) -> bool:
+        """Return whether the first segments are not in the journal any more."""
+        return self.from_hour > 0
+
+    @property
     def ok(self) -> bool:
         """Return whether journal and store agree and nothing is reserved for ever."""
         return not self.finding_count and not self.stale
