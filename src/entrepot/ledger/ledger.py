@@ -66,10 +66,14 @@ _BEYOND_BOOKING = Refusal(
 
 
 class EndpointRef(Struct, frozen=True):
-    """The numbers under which entries speak of an endpoint and its prices."""
+    """The numbers under which entries speak of an endpoint and its prices.
+
+    `price_version` is that of the plain card; `versions` are those of the tariff's cards, in its order.
+    """
 
     endpoint_id: int
     price_version: int
+    versions: tuple[int, ...] = ()
 
 
 class Ledger:
@@ -237,15 +241,21 @@ class Ledger:
             endpoint_id = max(self.balances.endpoints, default=0) + 1
             self._write(msgspec.structs.replace(facts, endpoint_id=endpoint_id))
             self._refs[facts] = endpoint_id
-        if endpoint.prices is None:
-            return EndpointRef(endpoint_id, NO_PRICE)
-        prices = _named_prices(endpoint.prices, endpoint_id)
+        plain, tariff = endpoint.prices, endpoint.tariff
+        return EndpointRef(
+            endpoint_id,
+            NO_PRICE if plain is None else self._price_version(plain, endpoint_id),
+            () if tariff is None else tuple(self._price_version(card, endpoint_id) for card in tariff.cards),
+        )
+
+    def _price_version(self, card: Prices, endpoint_id: int) -> int:
+        prices = _named_prices(card, endpoint_id)
         version = self._refs.get(prices)
         if version is None:
             version = max(self.balances.prices, default=NO_PRICE) + 1
             self._write(msgspec.structs.replace(prices, price_version=version, at_ns=self._opened_ns))
             self._refs[prices] = version
-        return EndpointRef(endpoint_id, version)
+        return version
 
     def reserve(self, entry: Reserve, likely_nusd: int = 0) -> Refusal | None:
         """Set money aside for an attempt, or return why not (402); nothing may be sent before this is None.
