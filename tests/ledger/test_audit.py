@@ -12,14 +12,16 @@ import pytest
 
 from entrepot.domain.errors import DataError
 from entrepot.ledger import audit as audit_module
-from entrepot.ledger import audit_fold, audit_rows
-from entrepot.ledger.audit import MOST_FINDINGS, STALE_AFTER_S, Audit, audit
+from entrepot.ledger.audit import STALE_AFTER_S, Audit, audit
+from entrepot.ledger.audit_compare import HOUR_NS, MOST_FINDINGS
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.entries import Correct, Expire, Reserve, Settle, Snapshot, Void, decode, encode
+from entrepot.ledger.entries import Correct, Expire, Reserve, Settle, Void
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.poster import run
-from entrepot.ledger.segment import HEADER_BYTES, RECORD_HEAD, RECORD_HEAD_BYTES, record_bytes, segment_path
+from entrepot.ledger.segment import segment_numbers, segment_path
+from tests.ledger import audited
 from tests.ledger import entry_makers as make
+from tests.ledger.roll_ups import roll_up
 from tests.ledger.traffic import ENDPOINTS, SECOND_NS, START_NS, write, write_requests
 
 REQUESTS = 60
@@ -31,6 +33,7 @@ def posted(tmp_path: Path) -> Path:
     """A data directory with some requests, all posted."""
     write_requests(tmp_path, REQUESTS, segment_bytes=16 * 1024)
     run(tmp_path, follow=False)
+    roll_up(DataDir(tmp_path).store)
     return tmp_path
 
 
@@ -69,43 +72,6 @@ def test_a_wrong_amount_is_found_with_entry_column_and_both_values(posted: Path)
     assert any("the sums of key" in text for text in found.findings)
 
 
-@pytest.mark.parametrize("table", ["reserves", "closings", "corrections", "decisions", "endpoints", "prices"])
-def test_a_row_that_is_missing_is_found(posted: Path, table: str) -> None:
-    """Whatever is gone from the store is named with its place in the journal."""
-    first_column = {"endpoints": "endpoint_id", "prices": "price_version"}.get(table, "request_id")
-    found = spoil(
-        posted, f"DELETE FROM {table} WHERE {first_column} = (SELECT max({first_column}) FROM {table})"
-    )
-    assert found.findings[0].startswith("journal segment ")
-    assert f"in {table} is missing in the store" in found.findings[0]
-
-
-def test_a_row_that_no_entry_wrote_is_found(posted: Path) -> None:
-    """Money that was added to the store by hand is not in the journal."""
-    with closing(sqlite3.connect(DataDir(posted).store)) as database:
-        names = [row[1] for row in database.execute("PRAGMA table_info(closings)")]
-    others = ", ".join(name for name in names if name not in ("request_id", "attempt"))
-    found = spoil(
-        posted,
-        f"INSERT INTO closings (request_id, attempt, {others}) "
-        f"SELECT request_id, 9, {others} FROM closings WHERE kind = 2 LIMIT 1",
-    )
-    assert "attempt 9 in closings is in the store, and no entry of the journal wrote it" in found.findings[0]
-    assert any("the sums of key" in text for text in found.findings)
-
-
-def test_a_row_that_is_there_twice_is_found(posted: Path) -> None:
-    """Even where a broken store has lost its unique ids."""
-    found = spoil(
-        posted,
-        "ALTER TABLE closings RENAME TO kept",
-        "CREATE TABLE closings AS SELECT * FROM kept",
-        "INSERT INTO closings SELECT * FROM kept WHERE kind = 2 ORDER BY request_id LIMIT 1 OFFSET 10",
-    )
-    assert "in closings is in the store 2 times" in found.findings[0]
-    assert any("the sums of key" in text for text in found.findings)
-
-
 def test_the_first_of_many_differences_is_the_first_in_the_journal(posted: Path) -> None:
     """What went wrong first is where to look; the rest is counted."""
     found = spoil(posted, "UPDATE reserves SET amount_nusd = amount_nusd + 1")
@@ -123,6 +89,7 @@ def test_open_reservations_are_listed_and_fail_only_when_they_are_old(tmp_path: 
     for number in (1, 2):
         write(ledger, make.reserve(number, 1_000))
     run(tmp_path, follow=False)
+    roll_up(DataDir(tmp_path).store)
     soon = audit(tmp_path, make.AT_NS + SECOND_NS)
     assert soon.ok
     assert [(entry.amount_nusd, entry.age_s) for entry in soon.open] == [(1_000, 1.0)] * 2
@@ -140,34 +107,6 @@ def test_what_is_not_posted_yet_is_counted_and_no_mistake(posted: Path) -> None:
     assert found.unposted == len(written)
 
 
-def test_balances_that_the_journal_itself_has_wrong_are_found(posted: Path) -> None:
-    """Each segment opens with the balances that admission trusts: they are worked out again and compared."""
-    path = segment_path(DataDir(posted).journal, 3)
-    data = path.read_bytes()
-    end = HEADER_BYTES + RECORD_HEAD_BYTES + RECORD_HEAD.unpack_from(data, HEADER_BYTES)[0]
-    opening = decode(data[HEADER_BYTES + RECORD_HEAD_BYTES : end])
-    assert isinstance(opening, Snapshot)
-    opening.keys[0].spent_nusd += 1
-    changed = data[:HEADER_BYTES] + record_bytes(encode(opening), HEADER_BYTES)
-    assert len(changed) == end
-    path.write_bytes(changed + data[end:])
-    found = audit(posted, LATER_NS)
-    assert not found.ok
-    assert found.findings[0].startswith("journal segment 3, offset")
-    assert "spent" in found.findings[0]
-
-
-def test_an_attempt_that_is_closed_twice_is_found(tmp_path: Path) -> None:
-    """The journal's own rules are checked as well: what is closed was open."""
-    fold = audit_fold.AuditFold()
-    assert fold.add(make.reserve()) is None
-    assert fold.add(make.settle()) is None
-    assert "is closed and was not open" in str(fold.add(make.void()))
-    assert fold.add(make.reserve(2)) is None
-    assert "is reserved twice" in str(fold.add(make.reserve(2)))
-    assert "is corrected while it is open" in str(fold.add(make.correct(2)))
-
-
 def test_a_store_that_is_not_there_cannot_be_audited(tmp_path: Path) -> None:
     """The message says what to do first."""
     Ledger.open(tmp_path, START_NS).close()
@@ -175,19 +114,108 @@ def test_a_store_that_is_not_there_cannot_be_audited(tmp_path: Path) -> None:
         audit(tmp_path, LATER_NS)
 
 
-@pytest.mark.parametrize("module", [audit_module, audit_fold, audit_rows])
-def test_the_audit_shares_no_code_with_what_it_audits(module: object) -> None:
+@pytest.fixture
+def late(tmp_path: Path) -> Path:
+    """A data directory whose journal has lost its first half, after all of it was posted."""
+    audited.posted(tmp_path, REQUESTS)
+    journal = DataDir(tmp_path).journal
+    numbers = segment_numbers(journal)
+    for number in numbers[: len(numbers) // 2]:
+        segment_path(journal, number).unlink()
+    return tmp_path
+
+
+def test_a_journal_that_starts_late_is_compared_as_far_as_it_goes(late: Path) -> None:
+    """Entries from its first snapshot on; roll-ups and sums of the hours that lie wholly behind that."""
+    found = audit(late, LATER_NS)
+    assert found.ok, found.findings
+    assert START_NS // HOUR_NS < found.from_hour < START_NS // HOUR_NS + 2 * REQUESTS
+    assert 0 < found.entries < audited_entries(late)
+    assert sum(pair.journal.attempts for pair in found.compared if pair.kind == "endpoint") > 0
+
+
+def audited_entries(data_dir: Path) -> int:
+    """Return how many attempts and ends of attempts a store has."""
+    with audited.sqlite_of(data_dir) as database:
+        return sum(
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("reserves", "closings", "corrections", "feedback")
+        )
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE usage_hours SET cost_nusd = cost_nusd + 1 WHERE hour = {last}", "in usage_hours"),
+        ("UPDATE usage_days SET attempts = 0 WHERE day = {last} / 24", "in usage_days"),
+        ("DELETE FROM usage_hours WHERE hour = {last}", "in usage_hours"),
+        (
+            "DELETE FROM closings WHERE request_id = (SELECT max(request_id) FROM closings)",
+            "in closings is mis",
+        ),
+        (
+            "INSERT INTO feedback SELECT request_id, 1, 1, key_id, succeeded, score FROM feedback "
+            "WHERE request_id = (SELECT max(request_id) FROM feedback)",
+            "in feedback is in the store, and no entry",
+        ),
+    ],
+)
+def test_a_late_journal_still_finds_what_is_wrong_in_its_own_time(
+    late: Path, statement: str, says: str
+) -> None:
+    """The same rows are named as by a whole journal."""
+    with audited.sqlite_of(late) as database:
+        ((last,),) = database.execute("SELECT max(hour) FROM usage_hours").fetchall()
+    found = spoil(late, statement.format(last=last))
+    assert says in found.findings[0]
+
+
+def test_a_late_journal_knows_nothing_of_what_was_before_it(late: Path) -> None:
+    """What cannot be compared is not called wrong."""
+    found = spoil(
+        late,
+        "DELETE FROM closings WHERE request_id = (SELECT min(request_id) FROM closings)",
+        "DELETE FROM usage_hours WHERE hour = (SELECT min(hour) FROM usage_hours)",
+    )
+    assert found.ok, found.findings
+
+
+def test_rows_that_retention_took_are_not_missed(tmp_path: Path) -> None:
+    """The store says up to where they were taken; what is missing behind that is wrong."""
+    audited.posted(tmp_path, REQUESTS)
+    with audited.sqlite_of(tmp_path) as database:
+        middle_ns = START_NS + REQUESTS // 2 * HOUR_NS
+        bound = (middle_ns << 64).to_bytes(16, "big")
+        for table in ("reserves", "decisions", "closings", "corrections"):
+            database.execute(f"DELETE FROM {table} WHERE request_id < ?", (bound,))
+        assert not audit(tmp_path, LATER_NS).ok
+        database.execute("CREATE TABLE IF NOT EXISTS retention (what TEXT PRIMARY KEY, before_ns BIGINT)")
+        database.execute("INSERT INTO retention VALUES ('entries', ?)", (middle_ns,))
+    found = audit(tmp_path, LATER_NS)
+    assert found.ok, found.findings
+    found = spoil(tmp_path, "DELETE FROM closings WHERE request_id = (SELECT max(request_id) FROM closings)")
+    assert "in closings is missing" in found.findings[0]
+
+
+def test_the_audit_shares_no_code_with_what_it_audits() -> None:
     """A mistake in the store's code, or in the fold that admission trusts, cannot hide itself."""
-    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not imported & {
-        "entrepot.ledger.store",
-        "entrepot.ledger.rows",
-        "entrepot.ledger.tables",
-        "entrepot.ledger.report",
-        "entrepot.ledger.entries.fold",
-        "sqlalchemy",
-    }
+    folder = Path(inspect.getfile(audit_module)).parent
+    modules = sorted(folder.glob("audit*.py"))
+    assert len(modules) > 5
+    allowed = {"data_dir", "entries", "reader", "segment"} | {path.stem for path in modules}
+    for path in modules:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        ours = {name.removeprefix("entrepot.ledger.") for name in imported if ".ledger" in name}
+        assert ours <= allowed, path.name
+        assert "sqlalchemy" not in imported
+        taken = {
+            name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "entrepot.ledger.entries"
+            for name in node.names
+        }
+        assert not taken & {"Balances", "Totals", "Conflict", "QUARTER_NS"}, path.name
 
 
 def test_every_entry_of_the_traffic_is_of_a_kind_that_is_compared(tmp_path: Path) -> None:

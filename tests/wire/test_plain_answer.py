@@ -54,6 +54,32 @@ def test_an_answer_tells_how_it_ended(operation: Operation, body: bytes, finish_
 
 
 @pytest.mark.parametrize(
+    ("operation", "body", "text_bytes"),
+    [
+        (Operation.CHAT, reply({"message": {"content": "Grüße"}}), 7),
+        (Operation.CHAT, reply({"message": {"content": "Hi"}}, {"message": {"content": "Hello"}}), 7),
+        (Operation.CHAT, reply({"message": {"content": "Hi", "reasoning_content": "Hmm"}}), 3),
+        (
+            Operation.CHAT,
+            reply({"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}),
+            3,
+        ),
+        (Operation.CHAT, reply({"message": {"content": ""}, "finish_reason": "stop"}), None),
+        (Operation.CHAT, reply(), None),
+        (Operation.COMPLETION, reply({"text": "Hi"}), 2),
+        (Operation.EMBEDDING, b'{"data":[{"embedding":[0.1]}],"model":"m"}', 0),
+    ],
+)
+def test_without_usage_the_bytes_of_the_text_are_told(
+    operation: Operation, body: bytes, text_bytes: int | None
+) -> None:
+    """From which tokens are estimated; of two fields that may hold one text the longer counts."""
+    answer = plain_answer(body, operation)
+    assert answer is not None
+    assert (answer.usage, answer.text_bytes) == (None, text_bytes)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",

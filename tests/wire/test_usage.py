@@ -100,6 +100,38 @@ BLOCKS: dict[str, tuple[str, Usage | None]] = {
         '"completion_tokens_details":{"reasoning_tokens":200}}',
         usage(26, 209, cached=6, reasoning=200),
     ),
+    "a proxy of Anthropic, cache reads and writes inside": (
+        '{"prompt_tokens":5000,"completion_tokens":100,"total_tokens":5100,'
+        '"cache_read_input_tokens":4000,"cache_creation_input_tokens":500}',
+        usage(500, 100, cached=4000, write=500),
+    ),
+    "a proxy of Anthropic that says it twice": (
+        '{"prompt_tokens":5000,"completion_tokens":100,"total_tokens":5100,'
+        '"prompt_tokens_details":{"cached_tokens":4000},"cache_read_input_tokens":4000,'
+        '"cache_creation_input_tokens":0}',
+        usage(1000, 100, cached=4000),
+    ),
+    "a proxy of Anthropic, cache writes on top of the prompt": (
+        '{"prompt_tokens":31,"completion_tokens":467,"total_tokens":498,'
+        '"cache_creation_input_tokens":1253,"cache_read_input_tokens":0}',
+        usage(31, 467, write=1253, odd=True),
+    ),
+    "a proxy of Anthropic, cache writes on top of the prompt, and in the total": (
+        '{"prompt_tokens":31,"completion_tokens":467,"total_tokens":1751,'
+        '"cache_creation_input_tokens":1253,"cache_read_input_tokens":0}',
+        usage(31, 467, write=1253, odd=True),
+    ),
+    "a proxy of Anthropic that tells two counts of reads and of writes": (
+        '{"prompt_tokens":5000,"completion_tokens":100,"total_tokens":5100,'
+        '"prompt_tokens_details":{"cached_tokens":0,"cache_write_tokens":200},'
+        '"cache_read_input_tokens":4000,"cache_creation_input_tokens":500}',
+        usage(4500, 100, write=500, odd=True),
+    ),
+    "a proxy of Anthropic, reads on top that the details deny": (
+        '{"prompt_tokens":31,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":0},'
+        '"cache_read_input_tokens":4000,"cache_creation_input_tokens":0}',
+        usage(31, 7, cached=4000, odd=True),
+    ),
     # DeepSeek: the prompt is hits plus misses
     "DeepSeek": (
         '{"prompt_tokens":100,"completion_tokens":12,"total_tokens":112,'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from time import time_ns
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from entrepot.cli.posted import key_names
 from entrepot.cli.tables import print_columns, usd_column
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
-from entrepot.ledger.audit import STALE_AFTER_S, Audit, Compared, OpenReservation
+from entrepot.ledger.audit import STALE_AFTER_S, Audit, OpenReservation
 from entrepot.ledger.audit import audit as make_audit
+from entrepot.ledger.audit_sums import Compared
 from entrepot.ledger.poster import catch_up
 
 _MOST_OPEN_SHOWN = 10
+_HOUR_S = 3600
 
 
 def audit(
@@ -46,7 +49,7 @@ def _print(found: Audit, names: dict[int, str]) -> None:
             "tokens": [f"{pair.journal.prompt_and_output:,}" for pair in pairs],
             "$": usd_column([pair.journal.cost_nusd for pair in pairs]),
             "unknown ≤ $": usd_column([pair.journal.unknown_nusd for pair in pairs]),
-            "store": [_agreement(pair, is_late=found.starts_late) for pair in pairs],
+            "store": ["agrees" if pair.journal == pair.store else "DIFFERS" for pair in pairs],
         }
         print_columns(columns, left=("sums of", "store"), optional=("tokens", "attempts"))
     for reservation in found.open[:_MOST_OPEN_SHOWN]:
@@ -65,19 +68,15 @@ def _sums_of(pair: Compared, names: dict[int, str]) -> str:
     return f"{pair.kind} {pair.number} {name}".rstrip()
 
 
-def _agreement(pair: Compared, *, is_late: bool) -> str:
-    if is_late:
-        return "has more"
-    return "agrees" if pair.journal == pair.store else "DIFFERS"
-
-
 def _verdict(found: Audit) -> str:
     parts = [f"{found.entries:,} entries compared"]
+    if found.starts_late:
+        begin = datetime.fromtimestamp(found.from_hour * _HOUR_S, UTC)
+        said = f"roll-ups and sums from {begin:%Y-%m-%d %H:%M} UTC on"
+        parts.append(f"{said} (older files were archived or deleted)")
     if found.unposted:
         parts.append(f"{found.unposted:,} not posted yet")
     parts.append(f"{found.finding_count:,} differences" if found.finding_count else "journal and store agree")
-    if found.starts_late:
-        parts.append("of what the journal still has (older files were archived or deleted)")
     if found.stale:
         parts.append(f"{len(found.stale)} reservations were forgotten")
     elif found.open:
@@ -99,16 +98,17 @@ def _as_json(found: Audit) -> dict[str, object]:
         "ok": found.ok,
         "entries": found.entries,
         "unposted": found.unposted,
+        "from_hour": found.from_hour,
         "differences": found.finding_count,
         "findings": list(found.findings),
         "starts_late": found.starts_late,
-        "sums": [_pair_json(pair, is_late=found.starts_late) for pair in found.compared],
+        "sums": [_pair_json(pair) for pair in found.compared],
         "open": [_open_json(reservation) for reservation in found.open],
         "stale": [_open_json(reservation) for reservation in found.stale],
     }
 
 
-def _pair_json(pair: Compared, *, is_late: bool) -> dict[str, object]:
+def _pair_json(pair: Compared) -> dict[str, object]:
     kinds = ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
     tokens = dict(zip(kinds, pair.journal.tokens, strict=True))
     return {
@@ -119,7 +119,7 @@ def _pair_json(pair: Compared, *, is_late: bool) -> dict[str, object]:
         "tokens": tokens,
         "cost_nusd": pair.journal.cost_nusd,
         "unknown_nusd": pair.journal.unknown_nusd,
-        "agrees": None if is_late else pair.journal == pair.store,
+        "agrees": pair.journal == pair.store,
     }
 
 

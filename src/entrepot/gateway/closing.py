@@ -1,13 +1,15 @@
 """What an ended attempt cost, as the entry that closes its reservation.
 
-It is known in four ways, and the difference is kept: the host reported usage; the stream was cut and
-its tokens are estimated from bytes; it surely cost nothing; or nobody knows, *at most X*.
+It is known in four ways, and the difference is kept: the host reported usage; it did not, or its stream
+was cut, and the tokens are estimated from bytes; it surely cost nothing; or nobody knows, *at most X*.
 """
 
 from __future__ import annotations
 
-from math import nan
+from math import ceil, nan
 from time import monotonic
+
+from msgspec import Struct
 
 from entrepot.domain.prices import Bill
 from entrepot.domain.usage import Usage
@@ -16,10 +18,20 @@ from entrepot.gateway.relay import PlainRelay, Relay, StreamRelay
 from entrepot.ledger.entries import NO_PRICE, Closing, Expire, ExpireReason, Settle, Void, VoidReason
 
 
-def closing_entry(attempt: Attempt, at_ns: int, *, tokens_per_byte: float) -> Closing:
+class TokenBounds(Struct, frozen=True):
+    """How many tokens a byte seldom passes, as learned: of a model's text, and of an endpoint's streams.
+
+    Units: tokens per byte of text; output tokens per streamed byte, which are mostly not text.
+    """
+
+    per_text_byte: float
+    per_stream_byte: float
+
+
+def closing_entry(attempt: Attempt, at_ns: int, bounds: TokenBounds) -> Closing:
     """Return the entry that closes the reservation of an attempt.
 
-    Units: `at_ns` Unix nanoseconds; `tokens_per_byte` output tokens per streamed byte, at its upper bound.
+    Units: `at_ns` Unix nanoseconds.
     """
     relay = attempt.relay
     if relay is None or not attempt.sent:
@@ -27,24 +39,37 @@ def closing_entry(attempt: Attempt, at_ns: int, *, tokens_per_byte: float) -> Cl
         return _void(attempt, at_ns, reason)
     if relay.status not in (0, 200):
         return _void(attempt, at_ns, VoidReason.HOST_STATUS)
-    usage = _usage(attempt, relay, tokens_per_byte)
+    usage = _usage(attempt, relay, bounds)
     if usage is None:
         return _expire(attempt, relay, at_ns)
     return _settle(attempt, relay, usage, at_ns)
 
 
-def _usage(attempt: Attempt, relay: Relay, tokens_per_byte: float) -> Usage | None:
-    """Return the tokens: reported, else estimated from a stream's bytes, else None (nobody knows)."""
+def _usage(attempt: Attempt, relay: Relay, bounds: TokenBounds) -> Usage | None:
+    """Return the tokens: reported, else estimated from the bytes that came, else None (nobody knows)."""
     if isinstance(relay, PlainRelay):
-        return None if relay.answer is None else relay.answer.usage
+        answer = relay.answer
+        if answer is None or answer.usage is not None or answer.text_bytes is None:
+            return None if answer is None else answer.usage
+        return _estimated(attempt, ceil(answer.text_bytes * bounds.per_text_byte), bounds)
     assert isinstance(relay, StreamRelay)
     if relay.scan.usage is not None:
         return relay.scan.usage
     if relay.scan.first_content_s is None and not relay.cancelled:
         return None
+    return _estimated(attempt, relay.scan.estimated_output_tokens(bounds.per_stream_byte), bounds)
+
+
+def _estimated(attempt: Attempt, output_tokens: int, bounds: TokenBounds) -> Usage:
+    """Return tokens that the host did not report: of the prompt what its text seldom passes, all uncached.
+
+    Neither passes what was reserved for it, which cannot be passed.
+    """
+    request, candidate = attempt.call.body.request, attempt.candidate
+    prompt_tokens = ceil(max(candidate.prompt_tokens, request.text_bytes * bounds.per_text_byte))
     return Usage(
-        uncached_tokens=round(attempt.candidate.prompt_tokens),
-        output_tokens=relay.scan.estimated_output_tokens(tokens_per_byte),
+        uncached_tokens=min(prompt_tokens, candidate.bound_prompt_tokens),
+        output_tokens=min(output_tokens, attempt.target.most_output_tokens(request, attempt.output_limit)),
         estimated=True,
     )
 

@@ -23,7 +23,7 @@ from entrepot.domain.outcome import Outcome
 from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
-from entrepot.gateway.closing import closing_entry
+from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.counters import Counters
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.headers import COST
@@ -288,11 +288,10 @@ class Gateway:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
         index, now_s = attempt.target.index, monotonic()
         self.knowledge.ended(index)
-        closing = closing_entry(
-            attempt,
-            time_ns(),
-            tokens_per_byte=self.knowledge.tokens_per_stream_byte(index, now_s)[1],
-        )
+        _, per_stream_byte = self.knowledge.tokens_per_stream_byte(index, now_s)
+        model = self.knowledge.model_outlooks[attempt.target.endpoint.model]
+        bounds = TokenBounds(model.cautious_tokens_per_byte, per_stream_byte)
+        closing = closing_entry(attempt, time_ns(), bounds)
         if isinstance(closing, Settle):
             attempt.call.used_tokens += closing.usage.prompt_tokens + closing.usage.output_tokens
         self._book(closing)

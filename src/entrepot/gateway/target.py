@@ -87,12 +87,15 @@ class Target:
 
     def bound_nusd(self, request: Request, prompt_tokens: int, limit: int | None, now_ns: int) -> int:
         """Return the most that one attempt of a request can cost here; `limit` is ours, per choice."""
-        if request.operation is Operation.EMBEDDING:
-            output_tokens = 0
-        else:
-            sent = limit or request.max_output_tokens if self._takes_limits else None
-            output_tokens = (sent or self._most_output_tokens) * request.choices
+        output_tokens = self.most_output_tokens(request, limit)
         return self.pricing.bound_at(now_ns, prompt_tokens).bound_nusd(prompt_tokens, output_tokens)
+
+    def most_output_tokens(self, request: Request, limit: int | None) -> int:
+        """Return the most tokens that all choices of an attempt can have; `limit` is ours, per choice."""
+        if request.operation is Operation.EMBEDDING:
+            return 0
+        sent = limit or request.max_output_tokens if self._takes_limits else None
+        return (sent or self._most_output_tokens) * request.choices
 
     def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
         """Return the head of a request to the host, up to and with its blank line."""

@@ -6,26 +6,25 @@ a snapshot of them), so it must not be the same code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import assert_never
 
 import msgspec
-from msgspec import Struct
 
 from entrepot.domain.ids import request_id_text
-from entrepot.domain.money import usd_text
 from entrepot.domain.prices import Bill
-from entrepot.domain.usage import Usage
+from entrepot.ledger.audit_balances import AuditBalances
 from entrepot.ledger.entries import (
     AttemptId,
+    Closing,
     Correct,
     Entry,
     Expire,
     Feedback,
+    Name,
     NameEndpoint,
     NamePrices,
     NameRules,
     NameSender,
-    OfAttempt,
     Reserve,
     Settle,
     Snapshot,
@@ -33,139 +32,140 @@ from entrepot.ledger.entries import (
 )
 
 
-class Sums(Struct):
-    """What a key or an endpoint used and cost.
-
-    Units: `tokens` uncached, cached, cache-write, output, reasoning, cache-write for an hour; nano-USD.
-    `unknown_nusd` is not in `cost_nusd`.
-    """
-
-    attempts: int = 0
-    tokens: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
-    cost_nusd: int = 0
-    unknown_nusd: int = 0
-
-    @property
-    def prompt_and_output(self) -> int:
-        """Return all tokens; reasoning is a part of the output."""
-        uncached, cached, written, output, _reasoning, written_1h = self.tokens
-        return uncached + cached + written + output + written_1h
-
-    def copy(self) -> Sums:
-        """Return the sums as they are now."""
-        return msgspec.structs.replace(self)
-
-    def text(self) -> str:
-        """Return the sums in words."""
-        tokens = "/".join(map(str, self.tokens))
-        unknown = f", unknown at most ${usd_text(self.unknown_nusd)}" if self.unknown_nusd else ""
-        return f"{self.attempts} attempts, {tokens} tokens, ${usd_text(self.cost_nusd)}{unknown}"
-
-    def add(self, usage: Usage, bill: Bill) -> None:
-        """Add an amount of tokens and money."""
-        more = (
-            usage.uncached_tokens,
-            usage.cached_tokens,
-            usage.cache_write_tokens,
-            usage.output_tokens,
-            usage.reasoning_tokens,
-            usage.cache_write_1h_tokens,
-        )
-        self.tokens = tuple(have + new for have, new in zip(self.tokens, more, strict=True))
-        self.cost_nusd += (
-            bill.uncached_nusd
-            + bill.cached_nusd
-            + bill.cache_write_nusd
-            + bill.output_nusd
-            + bill.request_nusd
-            + bill.reasoning_nusd
-            + bill.cache_write_1h_nusd
-        )
-
-
 class AuditFold:
-    """The sums of each key and endpoint, and the reservations that are open, entry by entry.
+    """The names, the balances and the reservations that are open, entry by entry.
 
-    `names` are those of the endpoints. `starts_late` is set when the journal begins with balances that were
-    not zero: its first segments are gone, and its sums are not from the beginning.
+    `opening` is the snapshot with which the journal begins, when it tells of attempts: its first segments are
+    gone then, and nothing is known from the beginning.
     """
 
     def __init__(self) -> None:
-        self.keys: dict[int, Sums] = {}
-        self.endpoints: dict[int, Sums] = {}
         self.open: dict[AttemptId, Reserve] = {}
-        self.names: dict[int, str] = {}
-        self.starts_late = False
+        self.opening: Snapshot | None = None
+        self.balances = AuditBalances()
+        self._names: dict[tuple[str, int], Name] = {}
         self._entries = 0
-        self._base: Mapping[int, tuple[int, int]] = {}
+
+    def endpoint(self, endpoint_id: int) -> str:
+        """Return the name of an endpoint, empty when it has none."""
+        name = self._names.get(("endpoint", endpoint_id))
+        return name.name if isinstance(name, NameEndpoint) else ""
+
+    def closed_by(self, entry: Entry) -> Reserve | None:
+        """Return the open reservation that an entry is about to close, or None."""
+        if isinstance(entry, Settle | Void | Expire):
+            return self.open.get((entry.request_id, entry.attempt))
+        return None
 
     def add(self, entry: Entry) -> str | None:
         """Add an entry; return what is wrong with it, seen from those before, or None."""
         self._entries += 1
         match entry:
-            case NamePrices() | NameSender() | NameRules() | Feedback():
-                return None
-            case NameEndpoint():
-                self.names[entry.endpoint_id] = entry.name
+            case Feedback():
                 return None
             case Snapshot():
                 return self._snapshot(entry)
-            case _:
-                return self._of_attempt(entry)
-
-    def _of_attempt(self, entry: OfAttempt) -> str | None:
-        attempt = (entry.request_id, entry.attempt)
-        of_key = self.keys.setdefault(entry.key_id, Sums())
-        of_endpoint = self.endpoints.setdefault(entry.endpoint_id, Sums())
-        name = f"{request_id_text(entry.request_id)}, attempt {entry.attempt}"
-        problem = None
-        match entry:
             case Reserve():
-                problem = f"{name} is reserved twice" if attempt in self.open else None
-                self.open[attempt] = entry
-                of_key.attempts += 1
-                of_endpoint.attempts += 1
+                return self._reserve(entry)
             case Correct():
-                problem = f"{name} is corrected while it is open" if attempt in self.open else None
+                return self._correct(entry)
             case Settle() | Void() | Expire():
-                reserve = self.open.pop(attempt, None)
-                if reserve is None:
-                    problem = f"{name} is closed and was not open"
-                elif reserve.key_id != entry.key_id:
-                    problem = f"{name} is reserved for key {reserve.key_id} and closed for {entry.key_id}"
-        for sums in (of_key, of_endpoint):
-            if isinstance(entry, Settle | Correct):
-                sums.add(entry.usage, entry.bill)
-            if isinstance(entry, Expire):
-                sums.unknown_nusd += entry.at_most_nusd
-            elif isinstance(entry, Correct):
-                sums.unknown_nusd -= entry.unknown_nusd
+                return self._close(entry)
+            case _:
+                return self._name(entry)
+
+    def _reserve(self, entry: Reserve) -> str | None:
+        attempt = (entry.request_id, entry.attempt)
+        problem = f"{_attempt_text(entry)} is reserved twice" if attempt in self.open else None
+        self.open[attempt] = entry
+        self.balances.newest_ns = max(self.balances.newest_ns, entry.at_ns)
         return problem
 
+    def _close(self, entry: Closing) -> str | None:
+        reserve = self.open.pop((entry.request_id, entry.attempt), None)
+        if reserve is None:
+            return f"{_attempt_text(entry)} is closed and was not open"
+        spent_nusd = cost_nusd(entry.bill) if isinstance(entry, Settle) else 0
+        unknown_nusd = entry.at_most_nusd if isinstance(entry, Expire) else 0
+        if spent_nusd or unknown_nusd:
+            who = (reserve.key_id, reserve.sender_id)
+            self.balances.count(*who, reserve.at_ns, spent_nusd, unknown_nusd)
+        if reserve.key_id != entry.key_id:
+            return (
+                f"{_attempt_text(entry)} is reserved for key {reserve.key_id} and closed for {entry.key_id}"
+            )
+        return None
+
+    def _correct(self, entry: Correct) -> str | None:
+        who = (entry.key_id, entry.sender_id)
+        self.balances.count(*who, entry.reserved_ns, cost_nusd(entry.bill), -entry.unknown_nusd)
+        if (entry.request_id, entry.attempt) in self.open:
+            return f"{_attempt_text(entry)} is corrected while it is open"
+        return None
+
+    def _name(self, entry: Name) -> str | None:
+        kind, number = _named(entry)
+        known = self._names.setdefault((kind, number), entry)
+        if isinstance(entry, NameSender):
+            self.balances.senders.setdefault(number, entry)
+        return None if known == entry else f"{kind} {number} is named a second time, and otherwise"
+
     def _snapshot(self, snapshot: Snapshot) -> str | None:
-        self.names.update((name.endpoint_id, name.name) for name in snapshot.endpoints)
-        said = {key.number: (key.spent_nusd, key.unknown_nusd, key.reserved_nusd) for key in snapshot.keys}
         if self._entries == 1:
-            self._base = {number: (spent, unknown) for number, (spent, unknown, _) in said.items()}
+            self.balances.begin(snapshot)
             self.open = {(reserve.request_id, reserve.attempt): reserve for reserve in snapshot.open}
-            self.starts_late = bool(said or self.open)
+            if snapshot.keys or snapshot.open or snapshot.newest_ns:
+                self.opening = snapshot
+            for name in snapshot.names:
+                self._name(name)
             return None
-        for number in sorted(said.keys() | self.keys.keys() | self._base.keys()):
-            found = self._balance(number)
-            if found != said.get(number, (0, 0, 0)):
-                there, here = _balance_text(said.get(number, (0, 0, 0))), _balance_text(found)
-                return f"the balances of key {number} are {there}, but the entries before add up to {here}"
-        if {(reserve.request_id, reserve.attempt) for reserve in snapshot.open} != self.open.keys():
+        problem = self._names_problem(snapshot) or self.balances.difference(snapshot, self.open.values())
+        if problem is not None:
+            return problem
+        without_decisions = {
+            attempt: msgspec.structs.replace(reserve, decision=b"") for attempt, reserve in self.open.items()
+        }
+        if {(reserve.request_id, reserve.attempt): reserve for reserve in snapshot.open} != without_decisions:
             return "the open reservations are not those that the entries before leave open"
         return None
 
-    def _balance(self, key_id: int) -> tuple[int, int, int]:
-        sums = self.keys.get(key_id, Sums())
-        spent, unknown = self._base.get(key_id, (0, 0))
-        reserved = sum(reserve.amount_nusd for reserve in self.open.values() if reserve.key_id == key_id)
-        return (spent + sums.cost_nusd, unknown + sums.unknown_nusd, reserved)
+    def _names_problem(self, snapshot: Snapshot) -> str | None:
+        said = {_named(name): name for name in snapshot.names}
+        for kind, number in sorted(said.keys() | self._names.keys()):
+            if said.get((kind, number)) != self._names.get((kind, number)):
+                return f"{kind} {number} is not named in the snapshot as in the entries before"
+        return None
 
 
-def _balance_text(balance: tuple[int, int, int]) -> str:
-    spent, unknown, reserved = map(usd_text, balance)
-    return f"${spent} spent, ${unknown} unknown, ${reserved} reserved"
+def cost_nusd(bill: Bill) -> int:
+    """Return what all lines of a bill cost.
+
+    Units: nano-USD.
+    """
+    return (
+        bill.uncached_nusd
+        + bill.cached_nusd
+        + bill.cache_write_nusd
+        + bill.output_nusd
+        + bill.request_nusd
+        + bill.reasoning_nusd
+        + bill.cache_write_1h_nusd
+    )
+
+
+def _named(entry: Name) -> tuple[str, int]:
+    match entry:
+        case NameEndpoint():
+            return "endpoint", entry.endpoint_id
+        case NamePrices():
+            return "price version", entry.price_version
+        case NameSender():
+            return "sender", entry.sender_id
+        case NameRules():
+            return "rules", entry.rules_id
+        case _:
+            assert_never(entry)
+
+
+def _attempt_text(entry: Reserve | Closing | Correct) -> str:
+    return f"{request_id_text(entry.request_id)}, attempt {entry.attempt}"

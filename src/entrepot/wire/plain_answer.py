@@ -12,6 +12,8 @@ from entrepot.domain.usage import Usage
 from entrepot.wire.stream_event import (
     CUT_REASONS,
     MOST_ID_CHARACTERS,
+    Chunk,
+    content_bytes,
     error_of,
     finish_reason,
     read_chunk,
@@ -22,12 +24,17 @@ from entrepot.wire.usage import OrdinaryUsage, usage_from_ordinary
 
 
 class PlainAnswer(Struct, frozen=True):
-    """What a whole reply says of itself; `finish_reason` is that of a cut choice, if any was cut."""
+    """What a whole reply says of itself; `finish_reason` is that of a cut choice, if any was cut.
+
+    Units: `text_bytes` bytes of generated text. They are counted only where the reply has no usage, to
+    estimate its tokens; None where it has, and where it has no text either.
+    """
 
     id: str | None
     model: str | None
     usage: Usage | None
     finish_reason: str | None
+    text_bytes: int | None = None
 
     @property
     def cut_by_length(self) -> bool:
@@ -84,9 +91,18 @@ def any_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
             return None
     elif chunk.choices is None:
         return None
+    usage = usage_of(chunk)
     return PlainAnswer(
         id=short_text(chunk.id),
         model=short_text(chunk.model),
-        usage=usage_of(chunk),
+        usage=usage,
         finish_reason=finish_reason(chunk),
+        text_bytes=_text_bytes(chunk, operation) if usage is None else None,
     )
+
+
+def _text_bytes(chunk: Chunk, operation: Operation) -> int | None:
+    if operation is Operation.EMBEDDING:
+        return 0  # numbers, which cost nothing beside the prompt
+    sizes = [size for choice in chunk.choices or () if (size := content_bytes(choice)) is not None]
+    return sum(sizes) if sizes else None

@@ -37,26 +37,45 @@ def usage_from_block(block: object) -> Usage | None:
         return usage_from_deepseek(block)
     if "prompt_tokens" in block or "completion_tokens" in block:
         return usage_from_openai(block)
-    if any(name in block for name in _ANTHROPIC_FIELDS):
+    if _is_anthropic(block):
         return usage_from_anthropic(block)
     if "input_tokens" in block:
         return usage_from_responses(block)
     return usage_from_timings(block) if "predicted_n" in block else None
 
 
+def _is_anthropic(block: Mapping[str, Any]) -> bool:
+    return any(name in block for name in _ANTHROPIC_FIELDS)
+
+
 def usage_from_openai(block: Mapping[str, Any]) -> Usage | None:
     """Return the tokens of OpenAI's chat convention: cached and cache writes are inside the prompt tokens.
 
-    OpenRouter, vLLM, SGLang and llama.cpp use it; Moonshot puts `cached_tokens` at the top.
+    OpenRouter, vLLM, SGLang and llama.cpp use it; Moonshot puts `cached_tokens` at the top. Proxies of
+    Anthropic add its counts: they are taken to be inside too while they fit, else (and then the block
+    contradicts itself) on top, as Anthropic has them.
     """
     counts = _Counts(block)
+    prompt, output = counts.of("prompt_tokens"), counts.of("completion_tokens")
+    cached = counts.first(
+        counts.of("cached_tokens", within="prompt_tokens_details"), counts.of("cached_tokens")
+    )
+    write = counts.of("cache_write_tokens", within="prompt_tokens_details")
+    if _is_anthropic(block):
+        read, created = counts.of("cache_read_input_tokens"), counts.of("cache_creation_input_tokens")
+        most_read, most_written = max(cached or 0, read or 0), max(write or 0, created or 0)
+        if prompt is not None and most_read + most_written > prompt:
+            prompt += counts.on_top(most_read + most_written)
+            cached, write = most_read, most_written
+        else:
+            cached = counts.first(cached, read)
+            counts.contradictory |= None not in (write, created) and write != created
+            write = most_written
     return counts.usage(
-        prompt=counts.of("prompt_tokens"),
-        output=counts.of("completion_tokens"),
-        cached=counts.first(
-            counts.of("cached_tokens", within="prompt_tokens_details"), counts.of("cached_tokens")
-        ),
-        cache_write=counts.of("cache_write_tokens", within="prompt_tokens_details"),
+        prompt=prompt,
+        output=output,
+        cached=cached,
+        cache_write=write,
         reasoning=counts.of("reasoning_tokens", within="completion_tokens_details"),
     )
 
@@ -145,7 +164,7 @@ class _OutputDetails(Struct, gc=False):
 
 
 class OrdinaryUsage(Struct, gc=False):
-    """OpenAI's block with whole numbers; the last three fields are signs of other conventions."""
+    """OpenAI's block with whole numbers; the last five fields are signs of other conventions."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -155,6 +174,8 @@ class OrdinaryUsage(Struct, gc=False):
     cached_tokens: Raw | UnsetType = UNSET
     prompt_cache_hit_tokens: Raw | UnsetType = UNSET
     prompt_cache_miss_tokens: Raw | UnsetType = UNSET
+    cache_read_input_tokens: Raw | UnsetType = UNSET
+    cache_creation_input_tokens: Raw | UnsetType = UNSET
 
 
 def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
@@ -177,6 +198,8 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
         and block.cached_tokens is UNSET
         and block.prompt_cache_hit_tokens is UNSET
         and block.prompt_cache_miss_tokens is UNSET
+        and block.cache_read_input_tokens is UNSET
+        and block.cache_creation_input_tokens is UNSET
     )
     return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
 
@@ -184,11 +207,18 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
 class _Counts:
     """The counts of one block, with a note whether they disagree."""
 
-    __slots__ = ("_block", "contradictory")
+    __slots__ = ("_block", "_on_top", "contradictory")
 
     def __init__(self, block: Mapping[str, Any]) -> None:
         self._block = block
+        self._on_top = 0
         self.contradictory = False
+
+    def on_top(self, tokens: int) -> int:
+        """Return these tokens; they come on top of what the block calls its prompt, and perhaps its total."""
+        self._on_top = tokens
+        self.contradictory = True
+        return tokens
 
     def of(self, name: str, *, within: str | None = None) -> int | None:
         """Return a count, None when it is missing; one that is no count at all is flagged and missing."""
@@ -254,6 +284,8 @@ class _Counts:
             self.contradictory |= total < known
             rest = max(0, total - known)
             return (rest, known) if prompt is None else (known, rest)
+        if total is not None and total == prompt - self._on_top + output:
+            total += self._on_top
         if total is None or total == prompt + output:
             return prompt, output
         excess = total - prompt - output
