@@ -109,7 +109,7 @@ def test_an_entry_that_is_half_written_and_what_is_allocated_ahead_are_not_copie
     copied = segment_path(tmp_path / "backup" / "journal", end.segment)
     assert copied.stat().st_size == end.offset
     assert sorted(path.name for path in (tmp_path / "backup").iterdir()) == [
-        *("format", "journal", "keys.jsonl", "knowledge.bin", "ledger.sqlite", "manifest.json")
+        *("format", "journal", "journal-id", "keys.jsonl", "knowledge.bin", "ledger.sqlite", "manifest.json")
     ]
 
 
