@@ -1,26 +1,27 @@
-"""The roll-ups of a store worked out anew from its entries, in plain SQL that shares nothing with the poster."""
+"""The roll-ups of a store worked out anew from its entries, in SQL that shares nothing with the poster."""
 
 from __future__ import annotations
 
 from entrepot.ledger.store import Store
 
-_TOKENS = "uncached cached cache_write cache_write_1h output reasoning".split()
-_MONEY = "uncached cached cache_write cache_write_1h output reasoning request".split()
+_TOKENS = ["uncached", "cached", "cache_write", "cache_write_1h", "output", "reasoning"]
+_MONEY = ["uncached", "cached", "cache_write", "cache_write_1h", "output", "reasoning", "request"]
 
 
 def roll_up(store: Store) -> None:
     """Write usage_hours and usage_days as the fold of all entries that are in the store."""
     tokens = [f"{kind}_tokens" for kind in _TOKENS]
     cost = " + ".join(f"{line}_nusd" for line in _MONEY)
+    ids = "r.at_ns, r.endpoint_id, r.key_id, r.sender_id, r.rules_id"
     attempts = (
-        "SELECT r.at_ns, r.endpoint_id, r.key_id, r.sender_id, r.rules_id, r.attempt = 1 AS first, 1 AS one, "
+        f"SELECT {ids}, CASE WHEN r.attempt = 1 THEN 1 ELSE 0 END AS first, 1 AS one, "
         + ", ".join(f"coalesce(c.{name}, 0) AS {name}" for name in tokens)
         + f", coalesce({cost}, 0) AS cost, coalesce(c.unknown_nusd, 0) AS unknown, "
         "CASE WHEN c.kind IS NULL THEN r.amount_nusd ELSE 0 END AS held "
         "FROM reserves r LEFT JOIN closings c ON c.request_id = r.request_id AND c.attempt = r.attempt"
     )
     corrections = (
-        "SELECT r.at_ns, r.endpoint_id, r.key_id, r.sender_id, r.rules_id, 0, 0, "
+        f"SELECT {ids}, 0, 0, "
         + ", ".join(f"c.{name}" for name in tokens)
         + f", {cost}, -c.unknown_nusd, 0 FROM reserves r "
         "JOIN corrections c ON c.request_id = r.request_id AND c.attempt = r.attempt"
@@ -30,6 +31,6 @@ def roll_up(store: Store) -> None:
         for table, seconds in (("usage_hours", 3600), ("usage_days", 86400)):
             connection.exec_driver_sql(f"DELETE FROM {table}")
             connection.exec_driver_sql(
-                f"INSERT INTO {table} SELECT at_ns / {seconds * 10**9}, endpoint_id, key_id, sender_id, rules_id, "
-                f"{sums} FROM ({attempts} UNION ALL {corrections}) GROUP BY 1, 2, 3, 4, 5"
+                f"INSERT INTO {table} SELECT at_ns / {seconds * 10**9}, endpoint_id, key_id, sender_id, "
+                f"rules_id, {sums} FROM ({attempts} UNION ALL {corrections}) AS parts GROUP BY 1, 2, 3, 4, 5"
             )

@@ -1,10 +1,9 @@
-"""What was used in a window, exact for any two instants: whole days and hours from the roll-ups, the rest
-from the entries.
+"""What was used in a window: whole days and hours from the roll-ups, the rest from the entries.
 
-One statement reads all of it, so that no entry is posted between two parts and counted in both or in
-none. The database adds up by the numbers of endpoint, key, sender and rules; their names are few and are
-put to the sums afterwards, which keeps every join off the large tables. Rounding a window to whole days
-would have been simpler, and wrong by the hours that users ask for.
+So it is exact for any two instants. One statement reads all of it, so that no entry is posted between two
+parts and counted in both or in none. The database adds up by the numbers of endpoint, key, sender and rules;
+their names are few and are put to the sums afterwards, which keeps every join off the large tables. Rounding
+a window to whole days would have been simpler, and wrong by the hours that users ask for.
 """
 
 from __future__ import annotations
@@ -135,11 +134,11 @@ def used(connection: Connection, window: Window, period: Period | None, ids: Seq
     if not parts:
         return
     at = {name: number for number, name in enumerate(("endpoint_id", "period", *ids))}
-    places = [at.get(name) for name in ("period", "key_id", "sender_id", "rules_id")]
+    places = [at.get(name) for name in ("key_id", "sender_id", "rules_id")]
     for row in connection.execute(union_all(*parts) if len(parts) > 1 else parts[0]):
-        numbers = (0 if place is None else row[place] for place in places)
+        key_id, sender_id, rules_id = (0 if place is None else row[place] for place in places)
         # int(): PostgreSQL adds integers up to a decimal
-        yield Used(row[0], *numbers, tuple(map(int, row[len(at) :])))
+        yield Used(row[0], row[1], key_id, sender_id, rules_id, tuple(map(int, row[len(at) :])))
 
 
 def names(connection: Connection) -> Names:

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def reconcile() -> None:
+    """Stub."""
