@@ -1,4 +1,4 @@
-"""Shares over time are those that the ledger was made with: each host's part of a model's tokens, and growth."""
+"""Shares over time are those that the ledger was made with: parts of a model's tokens, and growth."""
 
 from __future__ import annotations
 

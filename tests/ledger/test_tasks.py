@@ -96,7 +96,7 @@ def test_what_is_unknown_or_under_way_is_no_cost_of_a_task() -> None:
     ],
 )
 def test_the_last_word_on_the_whole_task_counts(words: tuple[Feedback, ...], outcome: TaskOutcome) -> None:
-    """Without one, the last on an answer; what another key says of its task of that name is not of this one."""
+    """Without one, the last on an answer; another key's task of that name is another task."""
     (task,) = found_in(*attempt(1, 100, task=7), *words).values()
     assert task.outcome is outcome
 
