@@ -174,7 +174,7 @@ def _offset_h(
     known: Known,
 ) -> int:
     """Return by how many hours the days have to be moved for everything to agree; 0 when nothing helps."""
-    for hours in _OFFSETS_H:
+    for hours in _OFFSETS_H if lines else ():
         if _all_equal(_cells(pieces, lines, days, zone, offset_h=hours), known):
             return hours
     return 0

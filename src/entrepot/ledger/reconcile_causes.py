@@ -19,7 +19,16 @@ from entrepot.domain.money import NUSD_PER_USD, TOKENS_PER_MTOK, line_nusd, usd_
 from entrepot.domain.usage import Usage
 from entrepot.ledger.booked import Ending, Piece, PriceVersion
 from entrepot.ledger.invoice import InvoiceLine
-from entrepot.ledger.reconcile_cells import COUNTED, Cell, Known, is_nothing, negative, total, value_nusd
+from entrepot.ledger.reconcile_cells import (
+    COUNTED,
+    Cell,
+    Known,
+    is_more,
+    is_nothing,
+    negative,
+    total,
+    value_nusd,
+)
 
 _PRICE_STEP_NUSD = 1_000_000  # prices are listed to a tenth of a cent per million tokens
 _ROUND_PERCENT = Decimal("0.005")  # discounts and surcharges are whole or half percents
@@ -82,7 +91,7 @@ def explain(cell: Cell, known: Known) -> tuple[Finding, ...]:
         found.append(_finding(cell, cause, amount, sentence))
         difference -= amount
     if abs(difference) > cell.slack_nusd(known):
-        cause, sentence = _priced(cell, known, difference)
+        cause, sentence = _priced(cell, known, difference, more)
         found.append(_finding(cell, cause, difference, sentence))
     elif difference and found:
         found[0] = msgspec.structs.replace(found[0], nusd=found[0].nusd + difference)
@@ -220,11 +229,11 @@ def _estimated(cell: Cell, known: Known, more: Usage) -> Reason | None:
 def _guessed_amount(cell: Cell, known: Known) -> Reason | None:
     """Return what a difference without tokens on the invoice may be; None if a price explains it."""
     difference, slack = cell.difference_nusd(known), cell.slack_nusd(known)
-    if _priced(cell, known, difference)[0] is not Cause.UNEXPLAINED:
-        return None
     retries = sum(piece.cost_nusd for piece in cell.pieces if piece.retry)
     if retries and abs(difference - retries) <= slack:
         return Cause.RETRIES, "exactly the cost of the attempts that retried others is there twice"
+    if _priced(cell, known, difference, Usage())[0] is not Cause.UNEXPLAINED:
+        return None
     at_most = sum(piece.at_most_nusd for piece in cell.pieces if piece.ending is Ending.UNKNOWN)
     if 0 < difference <= at_most:
         return _unknown(cell)
@@ -235,15 +244,16 @@ def _guessed_amount(cell: Cell, known: Known) -> Reason | None:
     return None
 
 
-def _priced(cell: Cell, known: Known, rest: Decimal) -> Reason:
-    """Return which price explains an amount that the same tokens cost more or less."""
+def _priced(cell: Cell, known: Known, rest: Decimal, more: Usage) -> Reason:
+    """Return which price explains an amount that the same tokens, and `more` of them, cost more or less."""
     slack = cell.slack_nusd(known)
     full = sum(_cached_in_full_nusd(piece, known) for piece in cell.pieces)
     if full and abs(rest - full) <= slack:
         count = cell.booked.cached_tokens
         return Cause.CACHED_IN_FULL, f"{count:,} cached tokens cost as much as uncached ones"
     for version in known.versions:
-        if version.model == cell.model and abs(rest - _repriced_nusd(cell, version)) <= slack:
+        repriced = _repriced_nusd(cell, version, total((cell.booked, more)))
+        if version.model == cell.model and abs(cell.difference_nusd(known) - repriced) <= slack:
             return Cause.PRICE, f"price version {version.number} explains it: {_version(version)}"
     if abs(rest) <= len(cell.lines) * known.step_nusd:
         return Cause.ROUNDING, f"{len(cell.lines):,} lines, each rounded by up to its last decimal"
@@ -268,9 +278,10 @@ def _cached_in_full_nusd(piece: Piece, known: Known) -> int:
     return line_nusd(cached, prices.input_nusd_per_mtok) - less
 
 
-def _repriced_nusd(cell: Cell, version: PriceVersion) -> int:
+def _repriced_nusd(cell: Cell, version: PriceVersion, usage: Usage) -> int:
+    """Return what these tokens would cost more than was booked, at the prices of a version."""
     settled = cell.count(Ending.SETTLED)
-    bill = version.prices.bill(cell.booked)
+    bill = version.prices.bill(usage)
     return bill.total_nusd + (settled - 1) * bill.request_nusd - cell.booked_nusd
 
 
