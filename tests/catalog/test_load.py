@@ -84,6 +84,16 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert load("", tmp_path) == Settings()
 
 
+def test_how_the_journal_is_kept_is_what_the_file_says(tmp_path: Path) -> None:
+    """The archive stays as it is written: it is relative to a data directory that the file does not know."""
+    ledger = load('[ledger]\nstrict = true\nkeep_days = 400\narchive = "old"\n' + GOOD, tmp_path).ledger
+    assert (ledger.strict, ledger.keep_days, ledger.archive) == (True, 400.0, "old")
+    text = '[ledger]\nstrict = 1\nkeep_days = -1\narchive = ""\n' + GOOD
+    assert [problem.split(": ")[1] for problem in problems(text, tmp_path)] == [
+        *("ledger.strict", "ledger.keep_days", "ledger.archive")
+    ]
+
+
 def test_a_host_and_its_endpoint_are_what_the_file_says(tmp_path: Path) -> None:
     """Every key of an endpoint arrives, prices as exact integers."""
     text = GOOD.replace("context_tokens = 1000\n", EVERY_KEY)

@@ -13,7 +13,7 @@ import pytest
 
 from entrepot.domain.ids import request_id_text
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.keys import create_key
+from entrepot.ledger.key_log import create_key
 from entrepot.ledger.ledger import Ledger
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make

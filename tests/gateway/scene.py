@@ -14,8 +14,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from entrepot.catalog.settings import EndpointSettings, ServerSettings
+from entrepot.catalog.settings import EndpointSettings, LedgerSettings, ServerSettings
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
+from entrepot.ledger.journal import SyncData, sync_data
 from entrepot.testing.gateway_here import MODEL, GatewayHere, endpoint_at, gateway_here
 from entrepot.testing.scripted_host import ScriptedHost
 
@@ -63,6 +64,8 @@ async def scene(
     *,
     hosts: int = 2,
     server: ServerSettings | None = None,
+    ledger: LedgerSettings | None = None,
+    sync: SyncData = sync_data,
     budget_nusd: int | None = None,
     change: Callable[[EndpointSettings], EndpointSettings] | None = None,
     **host_options: object,
@@ -77,7 +80,9 @@ async def scene(
         if change is not None:
             endpoints = [change(endpoint) for endpoint in endpoints]
         here = await stack.enter_async_context(
-            gateway_here(endpoints, data_dir, server=server, budget_nusd=budget_nusd)
+            gateway_here(
+                endpoints, data_dir, server=server, ledger=ledger, sync=sync, budget_nusd=budget_nusd
+            )
         )
         yield Scene(here, tuple(running))
 

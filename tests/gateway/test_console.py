@@ -14,7 +14,7 @@ from entrepot.console.app import console_app
 from entrepot.domain.ids import request_id_text
 from entrepot.ledger.entries import CorrectReason, Reserve
 from entrepot.testing.scripted_host import completion, plain
-from tests.gateway.scene import Scene, chat, scene
+from tests.gateway.scene import DEADLINE_S, Scene, chat, scene
 
 TOKEN = "console-token"
 WITH_TOKEN = {"authorization": f"Bearer {TOKEN}"}
@@ -109,6 +109,8 @@ async def test_the_metrics_count_what_happened(tmp_path: Path) -> None:
         assert found['entrepot_refusals_total{code="missing_api_key"}'] == 1
         assert found["entrepot_open_reservations"] == 0
         assert found["entrepot_journal_backlog_bytes"] > 0
+        assert found["entrepot_journal_segments"] == 1
+        assert 0 <= found["entrepot_journal_sync_age_seconds"] < DEADLINE_S
         assert found[f"entrepot_endpoint_in_flight{{{a}}}"] == 0
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from entrepot.ledger.entries import Balances, Entry, encode
-from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, recover
+from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
 from entrepot.ledger.reader import JournalReader
 from tests.ledger import entry_makers as make
 
@@ -19,7 +19,15 @@ class TestedJournal:
 
     __test__ = False
 
-    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES, now_ns: int = make.AT_NS) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+        now_ns: int = make.AT_NS,
+        *,
+        sync: SyncData = sync_data,
+        sync_interval_s: float = 0.0,
+    ) -> None:
         directory.mkdir(exist_ok=True)
         recovered = recover(directory)
         self.now_ns = now_ns
@@ -31,7 +39,8 @@ class TestedJournal:
             opening=lambda: encode(self.balances.snapshot()),
             now_ns=lambda: self.now_ns,
             segment_bytes=segment_bytes,
-            sync_interval_s=0.0,
+            sync_interval_s=sync_interval_s,
+            sync=sync,
         )
 
     def write(self, *entries: Entry) -> None:
@@ -43,10 +52,15 @@ class TestedJournal:
 
 @contextmanager
 def journal_in(
-    directory: Path, segment_bytes: int = SEGMENT_BYTES, now_ns: int = make.AT_NS
+    directory: Path,
+    segment_bytes: int = SEGMENT_BYTES,
+    now_ns: int = make.AT_NS,
+    *,
+    sync: SyncData = sync_data,
+    sync_interval_s: float = 0.0,
 ) -> Iterator[TestedJournal]:
     """Open a journal and close it in the end."""
-    opened = TestedJournal(directory, segment_bytes, now_ns)
+    opened = TestedJournal(directory, segment_bytes, now_ns, sync=sync, sync_interval_s=sync_interval_s)
     try:
         yield opened
     finally:

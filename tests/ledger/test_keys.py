@@ -13,17 +13,9 @@ import pytest
 
 from entrepot.domain.errors import ConfigError, DataError
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.keys import (
-    Key,
-    KeyCaps,
-    KeyRing,
-    create_key,
-    digest_of,
-    list_keys,
-    revoke_key,
-    set_budget,
-    set_caps,
-)
+from entrepot.ledger.key_events import KeyCaps
+from entrepot.ledger.key_log import create_key, revoke_key, set_budget, set_caps
+from entrepot.ledger.keys import Key, KeyRing, digest_of, list_keys
 
 
 def test_a_secret_has_256_random_bits_and_is_written_nowhere(tmp_path: Path) -> None:

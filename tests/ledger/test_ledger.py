@@ -31,7 +31,8 @@ from entrepot.ledger.entries import (
     ScopeBalance,
     Snapshot,
 )
-from entrepot.ledger.keys import create_key, digest_of, revoke_key, set_budget
+from entrepot.ledger.key_log import create_key, revoke_key, set_budget
+from entrepot.ledger.keys import digest_of
 from entrepot.ledger.ledger import EndpointRef, Ledger
 from entrepot.ledger.segment import Position
 from tests.ledger import entry_makers as make

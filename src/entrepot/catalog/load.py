@@ -21,7 +21,7 @@ from entrepot.catalog.settings import LedgerSettings, RequestCaps, ServerSetting
 from entrepot.domain.endpoint import Model
 from entrepot.routing.settings import RoutingSettings
 
-S = TypeVar("S", ServerSettings, LedgerSettings, RoutingSettings, RequestCaps)
+S = TypeVar("S", RoutingSettings, RequestCaps)
 
 _DAY_S = 86_400.0
 _MOST = 1e15
@@ -38,6 +38,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "segment_bytes": (2**20, 2**32),
     "sync_interval_s": (0.001, 60),
     "default_output_tokens": (1, 10_000_000),
+    "keep_days": (0, 36_525),
     "value_of_time_usd_per_hour": (0, 1e9),
     "exploration_share": (0, 1),
     "half_life_s": (1, 1e9),
@@ -65,7 +66,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     undeclared = {entry.endpoint.model: Model(entry.endpoint.model) for entry in endpoints}
     settings = Settings(
         server=_server(root.section("server"), outside),
-        ledger=_section(root, "ledger", LedgerSettings()),
+        ledger=_ledger(root.section("ledger")),
         routing=_section(root, "routing", RoutingSettings()),
         caps=_section(root, "caps", RequestCaps()),
         models=tuple((undeclared | declared).values()),
@@ -82,6 +83,13 @@ def _section(root: Table, name: str, defaults: S) -> S:
     filled = msgspec.structs.replace(defaults, **_given(section, defaults))
     section.finish()
     return filled
+
+
+def _ledger(section: Table) -> LedgerSettings:
+    ledger = msgspec.structs.replace(LedgerSettings(), **_given(section, LedgerSettings()))
+    archive = section.text("archive", None)
+    section.finish()
+    return msgspec.structs.replace(ledger, archive=archive)
 
 
 def _server(section: Table, outside: Outside) -> ServerSettings:

@@ -58,13 +58,18 @@ class ServerSettings(Struct, frozen=True):
 class LedgerSettings(Struct, frozen=True):
     """How the journal is kept.
 
-    Units: bytes, seconds. `default_output_tokens` is the limit sent to the host when a key has a budget and
-    the client set no limit: without one no reservation would be an upper bound.
+    Units: bytes, seconds, days. `default_output_tokens` is the limit sent to the host when a key has a budget
+    and the client set no limit: without one no reservation would be an upper bound. With `strict` nothing is
+    sent before its reservation is on the disk. Segments older than `keep_days` (0: none) go to the directory
+    `archive`, relative to the data directory; without one they are deleted.
     """
 
     segment_bytes: int = 64 * MIB
     sync_interval_s: float = 0.02
     default_output_tokens: int = 8192
+    strict: bool = False
+    archive: str | None = None
+    keep_days: float = 0.0
 
 
 class RequestCaps(Struct, frozen=True):

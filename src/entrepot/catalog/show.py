@@ -126,6 +126,9 @@ def _endpoint_fields(entry: EndpointSettings) -> dict[str, object]:
     fields |= {
         "context_tokens": endpoint.context_tokens,
         "max_output_tokens": endpoint.max_output_tokens,
+        "max_image_tokens": endpoint.max_image_tokens,
+        "max_audio_tokens": endpoint.max_audio_tokens,
+        "max_file_tokens": endpoint.max_file_tokens,
         "operations": operations,
         "quantization": endpoint.quantization,
         "region": endpoint.region,

@@ -9,7 +9,7 @@ import typer
 
 from entrepot.domain.errors import ConfigError, DataError
 
-# command → module below entrepot.cli and, where it is a group, None; else its function
+# command → module below entrepot.cli, and its function or group in there; None: the group `app`
 _COMMANDS: dict[str, tuple[str, str | None]] = {
     "serve": ("serve", "serve"),
     "demo": ("demo", "demo"),
@@ -18,7 +18,10 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "requests": ("requests", "requests"),
     "why": ("why", "why"),
     "key": ("key", None),
+    "team": ("scopes", "team"),
+    "tag": ("scopes", "tag"),
     "ledger": ("ledger", None),
+    "data": ("data", None),
     "host": ("host", None),
 }
 
@@ -36,10 +39,11 @@ def command_line(wanted: str | None) -> typer.Typer:
     for name in names:
         module_name, function = _COMMANDS[name]
         module = import_module(f"entrepot.cli.{module_name}")
-        if function is None:
-            app.add_typer(module.app, name=name)
+        found = module.app if function is None else getattr(module, function)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
         else:
-            app.command(name)(getattr(module, function))
+            app.command(name)(found)
     return app
 
 

@@ -26,7 +26,8 @@ from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
 from entrepot.hosts.local import LOCAL_API_KEY_VARIABLE, local_settings
 from entrepot.hosts.scenario import load_scenario, scenario_settings
-from entrepot.ledger.keys import create_key, list_keys, revoke_key
+from entrepot.ledger.key_log import create_key, revoke_key
+from entrepot.ledger.keys import list_keys
 from entrepot.routing.settings import RoutingSettings
 
 KEY_NAME = "demo"

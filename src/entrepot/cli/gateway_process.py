@@ -15,7 +15,7 @@ from time import monotonic, time, time_ns
 
 import msgspec
 
-from entrepot.catalog.settings import ServerSettings, Settings
+from entrepot.catalog.settings import LedgerSettings, ServerSettings, Settings
 from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 from entrepot.cli.processes import Child
 from entrepot.gateway.gateway import Gateway
@@ -48,13 +48,13 @@ async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announc
     if ledger.expired:
         log.warning("recovered", expired_reservations=ledger.expired, cut_bytes=ledger.cut_bytes)
     async with contextlib.AsyncExitStack() as stack:  # ended from the bottom up
-        stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, log)))
+        stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, settings.ledger, log)))
         stack.callback(ledger.close)
         gateway = Gateway(settings, ledger, _load_knowledge(data_dir, settings, log), log)
         asyncio.get_running_loop().set_exception_handler(gateway.loop_fault)
-        for running in (gateway.keep_time(), _keep_knowledge(gateway, data_dir)):
+        for running in (gateway.keep_time(), _keep_knowledge(gateway, data_dir, log)):
             stack.push_async_callback(_cancel, asyncio.create_task(running))
-        stack.callback(_save_knowledge, gateway, data_dir)
+        stack.callback(_save_knowledge, gateway, data_dir, log)
         stack.push_async_callback(gateway.drain, settings.server.shutdown_grace_s)
         server = await _listen(gateway, settings.server)
         stack.callback(server.close)
@@ -137,19 +137,27 @@ def _load_knowledge(data_dir: Path, settings: Settings, log: EventLog) -> Knowle
         return Knowledge(endpoints, models, settings.routing, now_s=monotonic())
 
 
-def _save_knowledge(gateway: Gateway, data_dir: Path) -> None:
-    write_atomically(data_dir / KNOWLEDGE_FILE, gateway.knowledge.to_bytes(monotonic()))
+def _save_knowledge(gateway: Gateway, data_dir: Path, log: EventLog) -> None:
+    """Write down what was learned; on a full disk what was written last time stays."""
+    try:
+        write_atomically(data_dir / KNOWLEDGE_FILE, gateway.knowledge.to_bytes(monotonic()))
+    except OSError as error:
+        log.warning("knowledge_not_saved", problem=str(error))
 
 
-async def _keep_knowledge(gateway: Gateway, data_dir: Path) -> None:
+async def _keep_knowledge(gateway: Gateway, data_dir: Path, log: EventLog) -> None:
     while True:
         await asyncio.sleep(SAVE_INTERVAL_S)
-        _save_knowledge(gateway, data_dir)
+        _save_knowledge(gateway, data_dir, log)
 
 
-async def _keep_poster(data_dir: Path, log: EventLog) -> None:
+async def _keep_poster(data_dir: Path, ledger: LedgerSettings, log: EventLog) -> None:
     """Run the poster as a child; start it again when it dies: the journal waits meanwhile."""
-    poster = Child("poster", ["ledger", "post", "--follow", "--data-dir", str(data_dir)])
+    arguments = ["ledger", "post", "--follow", "--data-dir", str(data_dir)]
+    arguments += ["--keep-days", str(ledger.keep_days)]
+    if ledger.archive is not None:
+        arguments += ["--archive", ledger.archive]
+    poster = Child("poster", arguments)
     try:
         while True:
             await poster.start()

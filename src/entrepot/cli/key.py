@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from entrepot.cli.budgets import (
+    BudgetUsd,
+    PeriodOption,
+    SoftOption,
+    ZoneOption,
+    budgets_json,
+    budgets_text,
+    change_budget,
+    names_in,
+    nusd_of,
+)
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.tables import NOTHING, clock_text, print_columns, usd_column
-from entrepot.domain.money import nusd_from_usd, usd_text
-from entrepot.ledger.keys import Key, KeyCaps, create_key, list_keys, revoke_key, set_budget, set_caps
+from entrepot.cli.tables import clock_text, print_columns, usd_column
+from entrepot.domain.money import usd_text
+from entrepot.ledger.budgets import Period
+from entrepot.ledger.entries import Scope
+from entrepot.ledger.key_events import KeyCaps, KeyLimits
+from entrepot.ledger.key_log import assign_key, create_key, revoke_key, set_caps, set_limits
+from entrepot.ledger.keys import Key, KeyRing, list_keys, ring_of
 
 if TYPE_CHECKING:
     from entrepot.ledger.report import ReportRow
@@ -35,11 +50,13 @@ def create(
     budget_usd: Annotated[
         str | None, typer.Option(help="The most that it may ever spend, such as 25 or 0.50.")
     ] = None,
+    team: Annotated[str | None, typer.Option(help="The team whose budgets count it too.")] = None,
+    tags: Annotated[str, typer.Option(help="Its tags, with commas between.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only a digest of it is kept."""
-    budget_nusd = None if budget_usd is None else _nusd(budget_usd)
-    secret = create_key(data_dir, name, budget_nusd, time_ns())
+    budget_nusd = None if budget_usd is None else nusd_of(budget_usd)
+    secret = create_key(data_dir, name, budget_nusd, time_ns(), team=team, tags=names_in(tags))
     key = next(key for key in list_keys(data_dir) if key.name == name and not key.revoked)
     if as_json:
         typer.echo(json.dumps({"key": secret, "id": key.key_id, "name": key.name}))
@@ -58,9 +75,10 @@ def list_(data_dir: DataDir, as_json: AsJson = False) -> None:
     keys = list_keys(data_dir)
     spent = _spent(data_dir) if keys else {}
     if as_json:
-        typer.echo(json.dumps([_as_json(key, spent.get(str(key.key_id))) for key in keys], indent=2))
+        ring = ring_of(data_dir)
+        typer.echo(json.dumps([_as_json(ring, key, spent.get(str(key.key_id))) for key in keys], indent=2))
     elif keys:
-        _print(keys, spent)
+        _print(data_dir, keys, spent)
     else:
         typer.echo("no keys yet; make one with: entrepot key create --name NAME", err=True)
 
@@ -79,16 +97,57 @@ def revoke(data_dir: DataDir, key: NameOrId, as_json: AsJson = False) -> None:
 def budget(
     data_dir: DataDir,
     key: NameOrId,
-    usd: Annotated[str, typer.Argument(help="The most that it may ever spend in dollars, or `none`.")],
+    usd: BudgetUsd,
+    period: PeriodOption = Period.TOTAL,
+    zone: ZoneOption = "UTC",
+    soft: SoftOption = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set the budget of a key, or take it away."""
-    changed = set_budget(data_dir, key, None if usd == "none" else _nusd(usd), time_ns())
+    """Set what a key may spend in all, by day or by month, or take that budget away."""
+    change_budget(data_dir, Scope.KEY, key, usd, period, zone, soft=soft, as_json=as_json)
+
+
+@app.command()
+def assign(
+    data_dir: DataDir,
+    key: NameOrId,
+    team: Annotated[str | None, typer.Option(help="Its team; without this option it is in none.")] = None,
+    tags: Annotated[str, typer.Option(help="Its tags, with commas between; without, it has none.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put a key into a team and give it tags; what it spends from here on counts for them."""
+    changed = assign_key(data_dir, key, team, names_in(tags), time_ns())
+    ring = ring_of(data_dir)
+    shown = {"team": ring.teams.get(changed.team_id), "tags": [ring.tags[tag] for tag in changed.tags]}
     if as_json:
-        typer.echo(json.dumps(_as_json(changed, None)))
-    else:
-        limit = _limit_text(changed.budget_nusd)
-        typer.echo(f"key {changed.key_id}, {changed.name}, has {limit}; a gateway knows within a second")
+        typer.echo(json.dumps({"id": changed.key_id, "name": changed.name, **shown}))
+        return
+    of_team = f"in team {shown['team']}" if changed.team_id else "in no team"
+    tagged = ", ".join(ring.tags[tag] for tag in changed.tags) or "none"
+    typer.echo(f"key {changed.key_id}, {changed.name}, is {of_team}; its tags: {tagged}")
+
+
+@app.command()
+def limits(
+    data_dir: DataDir,
+    key: NameOrId,
+    requests_per_min: Annotated[int | None, typer.Option(min=0, help="In any 60 seconds.")] = None,
+    tokens_per_min: Annotated[
+        int | None, typer.Option(min=0, help="Prompt and output, in any 60 seconds.")
+    ] = None,
+    concurrent_requests: Annotated[int | None, typer.Option(min=0, help="Under way at once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how much a key may ask for at once; without options it is unlimited."""
+    wanted = KeyLimits(requests_per_min, tokens_per_min, concurrent_requests)
+    changed = set_limits(data_dir, key, wanted, time_ns())
+    values = msgspec.structs.asdict(changed.limits)
+    if as_json:
+        typer.echo(json.dumps({"id": changed.key_id, "name": changed.name, **values}))
+        return
+    shown = [f"{value:,} {name.replace('_', ' ')}" for name, value in values.items() if value is not None]
+    text = ", ".join(shown) or "none"
+    typer.echo(f"limits of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
 @app.command()
@@ -123,13 +182,6 @@ def _limit_text(budget_nusd: int | None) -> str:
     return "no budget" if budget_nusd is None else f"a budget of ${usd_text(budget_nusd)}"
 
 
-def _nusd(usd: str) -> int:
-    try:
-        return nusd_from_usd(usd)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 def _spent(data_dir: Path) -> dict[str, ReportRow]:
     """Return the sums of each key by its number; none while nothing was ever served here."""
     from entrepot.cli.posted import posted_store
@@ -139,20 +191,33 @@ def _spent(data_dir: Path) -> dict[str, ReportRow]:
         return {row.group: row for row in report(store, Dimension.KEY).rows}
 
 
-def _print(keys: tuple[Key, ...], spent: dict[str, ReportRow]) -> None:
+def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -> None:
     now_ns = time_ns()
     rows = [spent.get(str(key.key_id)) for key in keys]
-    budgets = [NOTHING if key.budget_nusd is None else usd_text(key.budget_nusd) for key in keys]
+    ring = ring_of(data_dir)
     columns = {
         "id": [str(key.key_id) for key in keys],
         "name": [key.name for key in keys],
         "requests": [f"{row.requests if row else 0:,}" for row in rows],
         "spent $": usd_column([_counted_nusd(row) for row in rows]),
-        "budget $": budgets,
+        "budgets": [budgets_text(ring, Scope.KEY, key.key_id) for key in keys],
+        "team": [ring.teams.get(key.team_id, "") for key in keys],
+        "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
+        "limits": [_limits_text(key.limits) for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    print_columns(columns, left=("name", "created (UTC)", ""))
+    for name in ("team", "tags", "limits"):
+        if not any(columns[name]):
+            del columns[name]
+    left = ("name", "budgets", "team", "tags", "limits", "created (UTC)", "")
+    print_columns(columns, left=left, optional=("created (UTC)", "limits", "tags", "team"))
+
+
+def _limits_text(limits: KeyLimits) -> str:
+    units = {"requests_per_min": "req/min", "tokens_per_min": "tok/min", "concurrent_requests": "at once"}
+    values = msgspec.structs.asdict(limits)
+    return ", ".join(f"{values[name]:,} {unit}" for name, unit in units.items() if values[name] is not None)
 
 
 def _counted_nusd(row: ReportRow | None) -> int:
@@ -160,12 +225,16 @@ def _counted_nusd(row: ReportRow | None) -> int:
     return row.cost_nusd + row.unknown_nusd if row else 0
 
 
-def _as_json(key: Key, row: ReportRow | None) -> dict[str, object]:
+def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object]:
     return {
         "id": key.key_id,
         "name": key.name,
         "revoked": key.revoked,
         "budget_usd": None if key.budget_nusd is None else usd_text(key.budget_nusd),
+        "budgets": budgets_json(ring, Scope.KEY, key.key_id),
+        "team": ring.teams.get(key.team_id),
+        "tags": [ring.tags[tag] for tag in key.tags],
+        "limits": msgspec.structs.asdict(key.limits),
         "requests": row.requests if row else 0,
         "spent_usd": usd_text(row.cost_nusd if row else 0),
         "unknown_at_most_usd": usd_text(row.unknown_nusd if row else 0),

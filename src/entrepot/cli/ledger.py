@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from entrepot.cli.ledger_reconcile import reconcile
 from entrepot.cli.ledger_report import report
 from entrepot.cli.options import DataDir, DieWithParent
 from entrepot.hosts.parent import die_with_parent
+from entrepot.ledger.archive import Retention
 from entrepot.ledger.poster import run
 
 app = typer.Typer(help="What was used, what it cost, and whether the books are right.", no_args_is_help=True)
@@ -27,6 +29,13 @@ app.command()(correct)
 def post(
     data_dir: DataDir,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C or SIGTERM.")] = False,
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="Let go of posted journal files that are older; 0: of none.")
+    ] = 0.0,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Where they go, relative to the data directory; none: deleted."),
+    ] = None,
     parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
@@ -36,6 +45,7 @@ def post(
     for number in (signal.SIGINT, signal.SIGTERM):
         # In a thread of its own: a handler may interrupt `stop.wait` while that holds the lock of `stop`.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    posted = run(data_dir, follow=follow, stop=stop)
+    retention = Retention(keep_days, None if archive is None else data_dir / archive)
+    posted = run(data_dir, follow=follow, stop=stop, retention=retention)
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)

@@ -46,7 +46,7 @@ def _print(found: Audit, names: dict[int, str]) -> None:
             "tokens": [f"{pair.journal.prompt_and_output:,}" for pair in pairs],
             "$": usd_column([pair.journal.cost_nusd for pair in pairs]),
             "unknown ≤ $": usd_column([pair.journal.unknown_nusd for pair in pairs]),
-            "store": ["agrees" if pair.journal == pair.store else "DIFFERS" for pair in pairs],
+            "store": [_agreement(pair, is_late=found.starts_late) for pair in pairs],
         }
         print_columns(columns, left=("sums of", "store"), optional=("tokens", "attempts"))
     for reservation in found.open[:_MOST_OPEN_SHOWN]:
@@ -65,11 +65,19 @@ def _sums_of(pair: Compared, names: dict[int, str]) -> str:
     return f"{pair.kind} {pair.number} {name}".rstrip()
 
 
+def _agreement(pair: Compared, *, is_late: bool) -> str:
+    if is_late:
+        return "has more"
+    return "agrees" if pair.journal == pair.store else "DIFFERS"
+
+
 def _verdict(found: Audit) -> str:
     parts = [f"{found.entries:,} entries compared"]
     if found.unposted:
         parts.append(f"{found.unposted:,} not posted yet")
     parts.append(f"{found.finding_count:,} differences" if found.finding_count else "journal and store agree")
+    if found.starts_late:
+        parts.append("of what the journal still has (older files were archived or deleted)")
     if found.stale:
         parts.append(f"{len(found.stale)} reservations were forgotten")
     elif found.open:
@@ -93,13 +101,14 @@ def _as_json(found: Audit) -> dict[str, object]:
         "unposted": found.unposted,
         "differences": found.finding_count,
         "findings": list(found.findings),
-        "sums": [_pair_json(pair) for pair in found.compared],
+        "starts_late": found.starts_late,
+        "sums": [_pair_json(pair, is_late=found.starts_late) for pair in found.compared],
         "open": [_open_json(reservation) for reservation in found.open],
         "stale": [_open_json(reservation) for reservation in found.stale],
     }
 
 
-def _pair_json(pair: Compared) -> dict[str, object]:
+def _pair_json(pair: Compared, *, is_late: bool) -> dict[str, object]:
     kinds = ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
     tokens = dict(zip(kinds, pair.journal.tokens, strict=True))
     return {
@@ -110,7 +119,7 @@ def _pair_json(pair: Compared) -> dict[str, object]:
         "tokens": tokens,
         "cost_nusd": pair.journal.cost_nusd,
         "unknown_nusd": pair.journal.unknown_nusd,
-        "agrees": pair.journal == pair.store,
+        "agrees": None if is_late else pair.journal == pair.store,
     }
 
 

@@ -55,6 +55,16 @@ class GatewayCollector(Collector):
             value=ledger.backlog_bytes(),
         )
         yield GaugeMetricFamily(
+            "entrepot_journal_sync_age_seconds",
+            "How long the oldest unsynced entry of the journal waits for the disk.",
+            value=ledger.journal.sync_age_s(monotonic()),
+        )
+        yield GaugeMetricFamily(
+            "entrepot_journal_segments",
+            "Files of the journal in the data directory.",
+            value=ledger.journal.segment_count(),
+        )
+        yield GaugeMetricFamily(
             "entrepot_open_reservations",
             "Attempts under way that hold a reservation.",
             value=ledger.open_reservations,

@@ -37,7 +37,8 @@ class Endpoint(Struct, frozen=True):
     """One model at one host. `name` is `model@host`.
 
     Units: tokens, seconds, tokens/s/user. None means that nobody declared it; rules and preferences
-    read an undeclared attribute as the answer that protects the sender.
+    read an undeclared attribute as the answer that protects the sender. `max_image_tokens` and its like bound
+    what one image, recording or file of a request can cost: no hard budget can hold one without it.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Endpoint(Struct, frozen=True):
     context_tokens: int
     operations: frozenset[Operation] = frozenset({Operation.CHAT})
     max_output_tokens: int | None = None
+    max_image_tokens: int | None = None
+    max_audio_tokens: int | None = None
+    max_file_tokens: int | None = None
     owner_country: str | None = None
     origin_country: str | None = None
     region: str | None = None

@@ -5,6 +5,8 @@ bytes are the instant, so that a reader of the journal knows which segment to op
 nonce of the process and a counter, so that a clock that steps back makes no duplicate.
 """
 
+from hashlib import blake2b
+
 REQUEST_ID_BYTES = 16
 
 
@@ -38,6 +40,15 @@ def request_id_from_text(text: str) -> bytes | None:
         return bytes.fromhex(digits)
     except ValueError:
         return None
+
+
+def task_id_of(key_id: int, name: bytes) -> int:
+    """Return the number of what a client calls a task: a digest, so that no ledger holds its words.
+
+    63 bits and never 0; the same name of another key is another task.
+    """
+    digest = blake2b(name, digest_size=8, key=key_id.to_bytes(8, "big")).digest()
+    return int.from_bytes(digest, "big") >> 1 or 1
 
 
 def instant_ns(request_id: bytes) -> int:

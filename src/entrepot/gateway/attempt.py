@@ -15,7 +15,7 @@ from entrepot.gateway import headers
 from entrepot.gateway.call import Call
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay, StreamRelay
 from entrepot.gateway.target import Target
-from entrepot.ledger.entries import Reserve
+from entrepot.ledger.entries import NO_RULES, Reserve
 from entrepot.routing.decision import Candidate
 from entrepot.wire.answer import AnswerScan
 from entrepot.wire.body import host_body
@@ -33,6 +33,8 @@ class Attempt:
     """
 
     in_flight = 0
+    rules_id = NO_RULES
+    warnings: tuple[str, ...] = ()
     stale = False
     sent = False
     relay: Relay | None = None
@@ -56,7 +58,8 @@ class Attempt:
         self.place = place
         self.began_s = monotonic()
         self.output_limit = output_limit
-        self.bound_nusd = target.bound_nusd(call.body.request, candidate.bound_prompt_tokens, output_limit)
+        prompt_tokens = candidate.bound_prompt_tokens + target.part_tokens(call.parts)
+        self.bound_nusd = target.bound_nusd(call.body.request, prompt_tokens, output_limit)
         self._fresh = fresh
 
     @property
@@ -76,6 +79,9 @@ class Attempt:
             stream=call.body.stream,
             choices=call.body.request.choices,
             decision=call.packed_decision if self.number == 1 else b"",
+            sender_id=call.sender.sender_id,
+            rules_id=self.rules_id,
+            task_id=call.task_id,
         )
 
     async def run(self, *, bytes_per_token: float, watched: set[Relay]) -> None:
@@ -157,6 +163,8 @@ class Attempt:
             headers.REASON,
             why.encode("ascii", "replace"),
         )
+        for warning in self.warnings:
+            lines += b"%b: %b\r\n" % (headers.BUDGET_WARNING, headers.ascii_value(warning))
         if self.output_limit is not None:
             lines += b"%b: %d\r\n" % (headers.OUTPUT_LIMIT, self.output_limit)
         if self.relay is not None:

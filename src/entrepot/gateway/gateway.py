@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
+from collections import deque
 from collections.abc import Coroutine, Mapping
+from math import ceil
 from random import Random
 from time import monotonic, time_ns
-
-import msgspec
 
 from entrepot.catalog.settings import Settings
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
 from entrepot.domain.outcome import Outcome
+from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
 from entrepot.gateway.closing import closing_entry
@@ -29,37 +30,25 @@ from entrepot.gateway.headers import COST
 from entrepot.gateway.listener import Listener
 from entrepot.gateway.log import EventLog
 from entrepot.gateway.observe import observation
+from entrepot.gateway.refusals import wrong_method
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
-from entrepot.gateway.routes import CALLS, answer_read, wrong_method
+from entrepot.gateway.routes import CALLS, answer_read
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.entries import Closing, Conflict, Expire, Settle, Void
-from entrepot.ledger.keys import AS_CONFIGURED, Key, digest_of
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Candidate, pack
 from entrepot.routing.explain import reason
 from entrepot.routing.kpi.knowledge import Knowledge
-from entrepot.wire.body import Caps, parse_body
+from entrepot.wire.body import Body, parse_body
+from entrepot.wire.parts import NO_PARTS, parts_of, unbounded_field
 
 MOST_ATTEMPTS = 8
 SWEEP_S = 0.25
 PROMPT_CAUTION = 1.5  # a prompt seldom has more tokens than this times what is expected
-_BEARER = b"bearer "
-
-_NO_KEY = Refusal(
-    http_status=401,
-    type="authentication_error",
-    code="missing_api_key",
-    message="no API key: send `Authorization: Bearer sk-ent-…`; `entrepot key create` makes one",
-)
-_WRONG_KEY = Refusal(
-    http_status=401,
-    type="authentication_error",
-    code="invalid_api_key",
-    message="this API key is unknown or revoked; `entrepot key list` shows the valid ones",
-)
+ACCOUNTS_S = 60.0  # how often periods that are over are closed
 _OUR_FAULT = Refusal(
     http_status=500,
     type="server_error",
@@ -108,7 +97,9 @@ class Gateway:
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
         self._ids = RequestIds(secrets.randbits(32))
         self._random = random if random is not None else Random()
-        self._caps = Caps(seconds=settings.caps.seconds, usd_per_hour=settings.caps.usd_per_hour)
+        self._unbooked: deque[Closing] = deque()
+        self.admission = Admission(settings.caps, ledger)
+        self._accounts_due_s = 0.0
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -147,6 +138,14 @@ class Gateway:
         if isinstance(call, Refusal):
             self._refuse(exchange, call)
             return
+        try:
+            await self._attempt_all(call)
+        finally:
+            self.admission.end(call.sender.key, call.expected_tokens, call.used_tokens)
+
+    async def _attempt_all(self, call: Call) -> None:
+        """Reserve, attempt, settle; on to the next while nothing was sent."""
+        exchange = call.exchange
         failed: list[Attempt] = []
         attempt: Attempt | None = None
         refusal: Refusal | None = None
@@ -160,17 +159,19 @@ class Gateway:
                     continue  # a cheaper endpoint may still fit the budget
                 break
             try:
-                await attempt.run(
-                    bytes_per_token=1.0
-                    / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
-                    watched=self._watched,
-                )
+                refusal = await self._on_disk() if self.settings.ledger.strict else None
+                if refusal is None:
+                    await attempt.run(
+                        bytes_per_token=1.0
+                        / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
+                        watched=self._watched,
+                    )
             finally:
                 self._close(attempt)
-            if attempt.fault is None:
+            if attempt.fault is None and refusal is None:
                 return
             failed.append(attempt)
-            if not self._may_try_next(attempt):
+            if refusal is not None or not self._may_try_next(attempt):
                 break
         self._refuse(exchange, refusal or unanswered(call, failed))
 
@@ -195,50 +196,46 @@ class Gateway:
         exchange.request_id = request_id = self._ids.next(at_ns)
         if exchange.method != b"POST":
             return wrong_method(exchange, "POST")
-        key = self.key_of(exchange)
-        if isinstance(key, Refusal):
-            return key
-        body = parse_body(exchange.body, operation, caps=self._caps_of(key))
+        sender = self.admission.sender_of(exchange)
+        if isinstance(sender, Refusal):
+            return sender
+        key, bounded = sender.key, sender.has_hard_budget
+        body = parse_body(exchange.body, operation, caps=self.admission.caps_of(key))
         if isinstance(body, Refusal):
             return body
-        has_budget = key.budget_nusd is not None
+        task_id = task_of(exchange, key.key_id)
+        if isinstance(task_id, Refusal):
+            return task_id
         decision = self.router.decide(
             body.request,
             now_s=monotonic(),
             draw=self._random.random(),
             draw_pick=self._random.random(),
-            needs_price=has_budget,
+            needs_price=bounded,
         )
         if isinstance(decision, Refusal):
             return decision
+        refusal = unbounded(body) if bounded else None
+        if refusal is not None:
+            return refusal
         limit = None
-        if has_budget and body.request.max_output_tokens is None and operation is not Operation.EMBEDDING:
+        if bounded and body.request.max_output_tokens is None and operation is not Operation.EMBEDDING:
             limit = self._output_limit(decision.winner)
-        return Call(
+        call = Call(
             exchange=exchange,
             request_id=request_id,
             at_ns=at_ns,
-            key_id=key.key_id,
+            sender=sender,
             body=body,
             decision=decision,
             packed_decision=pack(decision, self._endpoint_ids),
             reason=reason(decision, self.router.endpoints),
             output_limit=limit,
+            task_id=task_id,
+            expected_tokens=round(decision.winner.prompt_tokens + decision.winner.output_tokens),
+            parts=parts_of(body.fields) if bounded else NO_PARTS,
         )
-
-    def key_of(self, exchange: Exchange) -> Key | Refusal:
-        """Return the key that the exchange presents, or why it is refused."""
-        presented = exchange.header(b"authorization")
-        if presented is None or presented[:7].lower() != _BEARER:
-            return _NO_KEY
-        key = self.ledger.key(digest_of(presented[7:].strip()))
-        return _WRONG_KEY if key is None else key
-
-    def _caps_of(self, key: Key) -> Caps:
-        if key.caps == AS_CONFIGURED:
-            return self._caps
-        own = {name: value for name, value in msgspec.structs.asdict(key.caps).items() if value is not None}
-        return msgspec.structs.replace(self._caps, **own)
+        return self.admission.begin(key, call.expected_tokens) or call
 
     def _output_limit(self, candidate: Candidate) -> int:
         """Return the limit that we set where the sender set none: it has to fit behind the prompt."""
@@ -248,20 +245,42 @@ class Gateway:
         return max(1, min(self.settings.ledger.default_output_tokens, most))
 
     def _reserve(self, attempt: Attempt) -> Refusal | None:
+        sender = attempt.call.sender
         try:
-            refusal = self.ledger.reserve(attempt.reserve)
+            attempt.rules_id = self.ledger.rules_id(attempt.call.decision.rules)
+            refusal = attempt.target.unbounded(attempt.call.parts) if sender.has_hard_budget else None
+            refusal = refusal or self.ledger.reserve(attempt.reserve, self._likely_nusd(attempt))
         except DataError as error:
-            self.log.error("journal", problem=str(error))
-            return Refusal(
-                http_status=503,
-                type="server_error",
-                code="journal_unavailable",
-                message=f"the ledger cannot be written, so nothing is sent: {error}",
-                retry_after_s=5.0,
-            )
+            return self._unwritten(error)
         if refusal is None:
             attempt.in_flight = self.knowledge.started(attempt.target.index)
+            if sender.has_soft_budget:
+                attempt.warnings = self.ledger.warnings(attempt.reserve)
         return refusal
+
+    async def _on_disk(self) -> Refusal | None:
+        """Return once what was reserved is on the disk, with the refusal if the disk did not take it."""
+        try:
+            await self.ledger.journal.durable()
+        except DataError as error:
+            return self._unwritten(error)
+        return None
+
+    def _unwritten(self, error: DataError) -> Refusal:
+        self.log.error("journal", problem=str(error))
+        return ledger_unavailable(error)
+
+    def _likely_nusd(self, attempt: Attempt) -> int:
+        """Return what soft budgets count while an attempt runs: one answer in a hundred costs more."""
+        call, target = attempt.call, attempt.target
+        if not call.sender.has_soft_budget:
+            return 0
+        output_tokens = self.knowledge.model_outlooks[target.endpoint.model].cautious_verbosity_tokens
+        if call.body.request.max_output_tokens is not None:
+            output_tokens = min(output_tokens, call.body.request.max_output_tokens)
+        prompt_tokens = round(attempt.candidate.prompt_tokens)
+        tokens = ceil(output_tokens * call.body.request.choices)
+        return min(attempt.bound_nusd, target.prices.bound_nusd(prompt_tokens, tokens))
 
     def _close(self, attempt: Attempt) -> None:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
@@ -272,6 +291,8 @@ class Gateway:
             time_ns(),
             tokens_per_byte=self.knowledge.tokens_per_stream_byte(index, now_s)[1],
         )
+        if isinstance(closing, Settle):
+            attempt.call.used_tokens += closing.usage.prompt_tokens + closing.usage.output_tokens
         self._book(closing)
         self.knowledge.observe(observation(attempt, closing, now_s))
         self.counters.endpoints[index].attempted(closing)
@@ -290,19 +311,32 @@ class Gateway:
             attempt.call.exchange.end()
 
     def _book(self, closing: Closing) -> None:
-        """Write the entry that closes a reservation; one that cannot be written stays reserved."""
-        conflict: Conflict | None
+        """Write the entry that closes a reservation; one that cannot be written waits, and stays reserved."""
         try:
-            match closing:
-                case Settle():
-                    conflict = self.ledger.settle(closing)
-                case Void():
-                    conflict = self.ledger.void(closing)
-                case Expire():
-                    conflict = self.ledger.expire(closing)
+            self._write(closing)
         except DataError as error:
+            self._unbooked.append(closing)
             self.log.error("journal", problem=str(error), request_id=closing.request_id.hex())
-            return
+
+    def _book_what_waits(self) -> None:
+        """Write the entries that could not be written when their attempts ended, the oldest first."""
+        while self._unbooked:
+            try:
+                self._write(self._unbooked[0])
+            except DataError:
+                return
+            closing = self._unbooked.popleft()
+            self.log.info("booked_late", request_id=closing.request_id.hex(), waiting=len(self._unbooked))
+
+    def _write(self, closing: Closing) -> None:
+        conflict: Conflict | None
+        match closing:
+            case Settle():
+                conflict = self.ledger.settle(closing)
+            case Void():
+                conflict = self.ledger.void(closing)
+            case Expire():
+                conflict = self.ledger.expire(closing)
         if conflict is not None:
             self.log.error("ledger_conflict", problem=str(conflict), request_id=closing.request_id.hex())
 
@@ -330,7 +364,11 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
+            self._book_what_waits()
             self._refresh_keys()
+            if now_s >= self._accounts_due_s:
+                self.ledger.keep_accounts(time_ns())
+                self._accounts_due_s = now_s + ACCOUNTS_S
             for relay in tuple(self._watched):
                 self._sweep(relay, now_s)
             for pool in self.pools.values():
@@ -371,9 +409,25 @@ class Gateway:
         for task in tuple(self._tasks.values()):  # still connecting: nothing was sent
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._book_what_waits()
         for pool in self.pools.values():
             pool.close()
         self.listener.close()
+
+
+def unbounded(body: Body) -> Refusal | None:
+    """Return why no reservation can be an upper bound of a request, or None."""
+    field = unbounded_field(body.fields)
+    if field is None:
+        return None
+    return Refusal(
+        400,
+        "invalid_request_error",
+        "cost_unbounded",
+        f"{field} can cost more than tokens: a key with a hard budget cannot use it; leave it out, or use "
+        "another key",
+        param=field,
+    )
 
 
 def _problem(error: BaseException) -> str:

@@ -15,6 +15,7 @@ MODEL = b"x-entrepot-model"
 EXPECTED_COST = b"x-entrepot-expected-cost-usd"
 COST = b"x-entrepot-cost-usd"
 REASON = b"x-entrepot-reason"
+BUDGET_WARNING = b"x-entrepot-budget-warning"
 OUTPUT_LIMIT = b"x-entrepot-max-tokens"
 SIMULATED = b"x-entrepot-simulated"
 

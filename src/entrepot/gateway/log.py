@@ -6,6 +6,7 @@ invite text. An event here is a name and named values, none of them a prompt or 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from enum import IntEnum
 from time import time
@@ -33,12 +34,13 @@ class EventLog:
         self._stream = stream if stream is not None else sys.stderr
 
     def write(self, level: Level, event: str, **values: Value) -> None:
-        """Write one event, if its level is high enough."""
+        """Write one event, if its level is high enough; a log that cannot be written stops nothing."""
         if level < self.level:
             return
         line = {"at": round(time(), 3), "level": level.name.lower(), "event": event, **values}
-        self._stream.write(msgspec.json.encode(line).decode() + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write(msgspec.json.encode(line).decode() + "\n")
+            self._stream.flush()
 
     def info(self, event: str, **values: Value) -> None:
         """Write what an operator wants to know on a normal day."""

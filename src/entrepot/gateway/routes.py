@@ -17,6 +17,8 @@ from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import Estimate
 from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
+from entrepot.gateway.refusals import invalid_request, wrong_method
 from entrepot.ledger.history import Names, account
 from entrepot.ledger.keys import Key
 
@@ -40,10 +42,13 @@ async def answer_read(gateway: Gateway, exchange: Exchange) -> None:
         known = path == "/health"
         exchange.refuse(wrong_method(exchange, "GET") if known else _not_found(path))
         return
-    key = gateway.key_of(exchange)
+    key = gateway.admission.key_of(exchange)
     if isinstance(key, Refusal):
         gateway.counters.refused(key)
         exchange.refuse(key)
+        return
+    if path == FEEDBACK_PATH:
+        await answer_feedback(gateway, exchange, key)
         return
     if not is_read:
         known = path.startswith(READ_PATHS)
@@ -156,38 +161,28 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
     wanted = parse_qs(exchange.query.decode("latin-1")).get("id", [""])[0]
     if not wanted:
         exchange.refuse(
-            _refusal(400, "missing_id", "say which: /v1/generation?id=req-… (or the answer's own id)")
+            invalid_request(400, "missing_id", "say which: /v1/generation?id=req-… (or the answer's own id)")
         )
         return
     balances = gateway.ledger.balances
     names = Names(dict(balances.endpoints), dict(balances.prices))
     found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
-        exchange.refuse(_refusal(404, "unknown_request", f"this key has no request {wanted!r}"))
+        exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))
         return
     exchange.reply(200, msgspec.json.encode({"data": found.as_json()}))
 
 
-def _refusal(status: int, code: str, message: str) -> Refusal:
-    return Refusal(http_status=status, type="invalid_request_error", code=code, message=message)
-
-
 def _not_found(path: str) -> Refusal:
-    return _refusal(
+    return invalid_request(
         404,
         "not_found",
         f"there is no {path!r}; the API is /v1/chat/completions, /v1/completions, /v1/embeddings, "
-        "/v1/models, /v1/generation and /health",
+        "/v1/models, /v1/generation, /v1/feedback and /health",
     )
-
-
-def wrong_method(exchange: Exchange, allowed: str) -> Refusal:
-    """Return the refusal of a method that a known path does not take."""
-    method, path = exchange.method.decode("latin-1"), unquote(exchange.path.decode("latin-1"))
-    return _refusal(405, "method_not_allowed", f"{method} is not possible on {path}; use {allowed}")
 
 
 def _unknown_model(gateway: Gateway, name: str) -> Refusal:
     names = _model_names(gateway)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-    return _refusal(404, "model_not_found", f"no model {name!r} here; nearest: {', '.join(near)}")
+    return invalid_request(404, "model_not_found", f"no model {name!r} here; nearest: {', '.join(near)}")

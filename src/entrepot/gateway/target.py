@@ -6,6 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 from entrepot.catalog.settings import EndpointSettings
 from entrepot.domain.endpoint import Operation
+from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Request
 from entrepot.gateway import headers
@@ -13,6 +14,7 @@ from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.ledger import EndpointRef
 from entrepot.wire.body import LIMIT_FIELDS
+from entrepot.wire.parts import Parts
 
 USER_AGENT = "entrepot"
 FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
@@ -47,6 +49,33 @@ class Target:
         if self.endpoint.simulated:
             self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
+
+    def part_tokens(self, parts: Parts) -> int:
+        """Return the most tokens that the parts of a request have here, if that is known."""
+        endpoint = self.endpoint
+        return (
+            parts.images * (endpoint.max_image_tokens or 0)
+            + parts.audios * (endpoint.max_audio_tokens or 0)
+            + parts.others * (endpoint.max_file_tokens or 0)
+        )
+
+    def unbounded(self, parts: Parts) -> Refusal | None:
+        """Return why a hard budget cannot hold these parts here, or None."""
+        endpoint = self.endpoint
+        for count, name, most in (
+            (parts.images, "image", endpoint.max_image_tokens),
+            (parts.audios, "audio", endpoint.max_audio_tokens),
+            (parts.others, "file", endpoint.max_file_tokens),
+        ):
+            if count and most is None:
+                return Refusal(
+                    402,
+                    "insufficient_quota",
+                    "cost_unbounded",
+                    f"this key has a hard budget, and nobody declared how many tokens one {name} part can "
+                    f"cost at {endpoint.name}: leave it out, or set max_{name}_tokens of that endpoint",
+                )
+        return None
 
     def bound_nusd(self, request: Request, prompt_tokens: int, limit: int | None) -> int:
         """Return the most that one attempt of a request can cost here; `limit` is ours, per choice."""

@@ -65,6 +65,8 @@ class Compared(Struct, frozen=True):
 class Audit(Struct, frozen=True):
     """What an audit found. `entries` were compared, `unposted` are not in the store yet.
 
+    `starts_late`: the first segments are not in the journal any more, so neither the sums nor older rows
+    could be compared.
     `findings` holds the first disagreements in the order of the journal, `finding_count` counts all. `open`
     are the reservations under way, the oldest first; `stale` those that should have been closed long ago.
     """
@@ -76,6 +78,7 @@ class Audit(Struct, frozen=True):
     finding_count: int
     open: tuple[OpenReservation, ...]
     stale: tuple[OpenReservation, ...]
+    starts_late: bool = False
 
     @property
     def ok(self) -> bool:
@@ -118,7 +121,7 @@ def _audit(directory: DataDir, database: sqlite3.Connection, now_ns: int, stale_
             if problem is not None:
                 findings.add(f"{_place(at)}: {problem}")
     comparison.finish()
-    if findings.count or comparison.counts_differ():
+    if not fold.starts_late and (findings.count or comparison.counts_differ()):
         _find_extra_rows(directory, database, position, findings)
     compared = _compare_sums(database, fold) if sums_at_position is None else sums_at_position
     if not fold.starts_late:  # a journal whose first segments are gone has no sums from the beginning
@@ -128,7 +131,14 @@ def _audit(directory: DataDir, database: sqlite3.Connection, now_ns: int, stale_
     still_open = _open(fold.open.values(), now_ns)
     stale = tuple(reservation for reservation in still_open if reservation.age_s > stale_after_s)
     return Audit(
-        comparison.entries, unposted, compared, tuple(findings.texts), findings.count, still_open, stale
+        comparison.entries,
+        unposted,
+        compared,
+        tuple(findings.texts),
+        findings.count,
+        still_open,
+        stale,
+        fold.starts_late,
     )
 
 

@@ -182,6 +182,18 @@ def posted_position(data_dir: DataDir) -> Position | None:
         return None
 
 
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk.
+
+    Raises: OSError when the disk did not keep them.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a small file so that every reader sees the old content or the new one, never a part."""
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -3,22 +3,27 @@
 A killed process loses nothing, since what `write` was given is the kernel's; a power cut takes at most what
 the last group sync had not reached. The sync and the allocation of the next segment run in a thread,
 because both may take long; they share plain attributes with the writer, so that writing takes no lock. An
-asyncio task would stop the relay for each sync, and a sync per entry would cost a thousand times the entry.
+asyncio task would stop the relay for each sync, and a sync per entry would cost a thousand times the entry:
+who must know that an entry is on the disk waits for the next sync, with all who wait at that moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from zlib import crc32
 
+import msgspec
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
+from entrepot.ledger.data_dir import sync_directory
 from entrepot.ledger.entries import MAX_CLOSING_BYTES, Balances, decode
 from entrepot.ledger.segment import (
     HEADER_BYTES,
@@ -29,6 +34,7 @@ from entrepot.ledger.segment import (
     body_at,
     damage,
     record_bytes,
+    seal_path,
     segment_numbers,
     segment_path,
     whole_record_after,
@@ -39,6 +45,19 @@ CLOSING_ROOM_BYTES = RECORD_HEAD_BYTES + MAX_CLOSING_BYTES  # kept free for each
 _PREPARED = "prepared.tmp"  # the next segment, allocated ahead by the thread
 _PREPARED_NOW = "prepared-now.tmp"  # the same, when it is needed before the thread was there
 _PRIVATE_FILE = 0o600
+
+SyncData = Callable[[int], None]
+
+
+def sync_data(fd: int) -> None:
+    """Bring the content of an open file to the disk, with as much of its inode as reading it needs.
+
+    Raises: OSError when the disk says that it did not keep it.
+    """
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
 
 
 class Recovered(Struct, frozen=True):
@@ -65,7 +84,9 @@ class Journal:
     """The one writer of a journal directory; appending is for one thread.
 
     `opening` returns the encoded snapshot with which a new segment begins; `now_ns` the instant that is
-    noted in its header. Counters may be read by anyone: `entries`, `bytes_written`, `position`, `fault`.
+    noted in its header; `sync` brings an open file to the disk. Counters may be read by anyone: `entries`,
+    `bytes_written`, `position`, `fault`. A fault stays until the end: after a sync that failed nobody knows
+    what of the file the disk has, and a second one that succeeds would not say.
     Units: bytes, seconds.
     Raises: DataError when the directory cannot be written.
     """
@@ -79,12 +100,14 @@ class Journal:
         now_ns: Callable[[], int],
         segment_bytes: int,
         sync_interval_s: float,
+        sync: SyncData = sync_data,
     ) -> None:
         self._directory = directory
         self._opening = opening
         self._now_ns = now_ns
         self._segment_bytes = segment_bytes
         self._sync_interval_s = sync_interval_s
+        self._sync_file = sync
         self.entries = 0
         self.bytes_written = 0
         self.fault: str | None = None
@@ -92,11 +115,13 @@ class Journal:
         self._number = self._offset = self._capacity = 0
         self._fd = -1
         self._prepared: Prepared | None = None
-        self._retired: list[int] = []
+        self._files: list[int] = []  # what the next sync is of: closed segments, and last the present one
         self._synced = Position(0, 0)
-        self._synced_s = time.monotonic()
+        self._unsynced_since_s = time.monotonic()
+        self._waiting: deque[asyncio.Future[str | None]] = deque()
         self._awake = False
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._stop = threading.Event()
         try:
             for name in (_PREPARED, _PREPARED_NOW):
@@ -118,7 +143,25 @@ class Journal:
 
         Units: `now_s` monotonic seconds.
         """
-        return 0.0 if self._synced == self.position else max(0.0, now_s - self._synced_s)
+        return 0.0 if self._synced == self.position else max(0.0, now_s - self._unsynced_since_s)
+
+    def segment_count(self) -> int:
+        """Return how many segments the directory has. Reads it, so not for each request."""
+        return len(segment_numbers(self._directory))
+
+    async def durable(self) -> None:
+        """Return once all that was written before this call is on the disk.
+
+        It is synced at once, and one sync serves all who wait for it.
+        Raises: DataError when the disk did not keep it.
+        """
+        synced: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(synced)
+        self._hurry.set()
+        self._wake.set()
+        fault = await synced
+        if fault is not None:
+            raise DataError(fault)
 
     def append(self, body: bytes, *, room_bytes: int = 0) -> None:
         """Write an encoded entry, and keep `room_bytes` free behind it in the same segment.
@@ -145,6 +188,7 @@ class Journal:
         self.entries += 1
         self.bytes_written += end - offset
         if not self._awake:
+            self._unsynced_since_s = time.monotonic()
             self._awake = True
             self._wake.set()
 
@@ -153,6 +197,7 @@ class Journal:
         if self._stop.is_set():
             return
         self._stop.set()
+        self._hurry.set()
         self._wake.set()
         self._thread.join()
         os.close(self._fd)
@@ -167,6 +212,7 @@ class Journal:
         self._number, self._offset = recovered.end
         path = segment_path(self._directory, self._number)
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._files.append(self._fd)
         self._capacity = max(self._segment_bytes, self._offset)
         os.ftruncate(self._fd, self._offset)
         _reserve_space(self._fd, self._capacity)
@@ -199,15 +245,14 @@ class Journal:
             _reserve_space(prepared.fd, capacity)
         _write_rest(prepared.fd, content, 0, 0)
         prepared.path.rename(segment_path(self._directory, number))
-        closed_fd, closed_end = self._fd, self._offset
+        if self._fd >= 0:
+            # A closed segment ends with its last entry, so that damage there is seen.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._offset)
+        self._files.append(prepared.fd)  # in one step: what the thread syncs from here on has both files
         self._fd, self._number, self._offset, self._capacity = prepared.fd, number, len(content), capacity
         self._sequence += 1
         self.bytes_written += len(content)
-        if closed_fd >= 0:
-            # A closed segment ends with its last entry, so that damage there is seen.
-            with contextlib.suppress(OSError):
-                os.ftruncate(closed_fd, closed_end)
-            self._retired.append(closed_fd)
 
     def _allocate(self, name: str, size_bytes: int) -> Prepared:
         path = self._directory / name
@@ -230,29 +275,58 @@ class Journal:
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
-            if self._prepared is None:
-                # A full disk is told by the append that needs the space, which tries again.
-                with contextlib.suppress(OSError):
-                    self._prepared = self._allocate(_PREPARED, self._segment_bytes)
-            self._stop.wait(self._sync_interval_s)
+            if not self._waiting:
+                self._prepare()
+            self._hurry.wait(self._sync_interval_s)
+            self._hurry.clear()
             self._awake = False  # an entry written from here on wakes the thread again
             self._sync()
+            self._prepare()
+        self._sync()  # what was written during the last one
+
+    def _prepare(self) -> None:
+        if self._prepared is None:
+            # A full disk is told by the append that needs the space, which tries again.
+            with contextlib.suppress(OSError):
+                self._prepared = self._allocate(_PREPARED, self._segment_bytes)
 
     def _sync(self) -> None:
-        """Bring all that was written before this call to the disk."""
-        started_s = time.monotonic()
-        position = self.position  # first: a roll-over behind this line puts its segment among the retired
+        """Bring all that was written before this call to the disk, and tell those who wait for it."""
+        waiting = len(self._waiting)  # before the files are listed: theirs are among them
+        position = self.position
+        if self.fault is None and (waiting or position != self._synced):
+            self._sync_files(position)
+        if waiting:
+            _tell([self._waiting.popleft() for _ in range(waiting)], self.fault)
+
+    def _sync_files(self, position: Position) -> None:
+        files = tuple(self._files)
         try:
-            while self._retired:
-                os.fsync(self._retired[0])
-                os.close(self._retired.pop(0))
-            _sync_data(self._fd)
+            for fd in files:
+                self._sync_file(fd)
             if position.segment != self._synced.segment:
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
         except OSError as error:
             self.fault = f"the journal in {self._directory} cannot be synced: {error.strerror}"
-            return
-        self._synced, self._synced_s = position, started_s
+        for fd in files[:-1]:
+            os.close(fd)
+        del self._files[: len(files) - 1]
+        if self.fault is None:
+            self._synced = position
+
+
+def _tell(waiting: list[asyncio.Future[str | None]], fault: str | None) -> None:
+    """Wake those who wait, in their own loops; one that is closed has nobody left who waits."""
+    for loop in {future.get_loop() for future in waiting}:
+        mine = [future for future in waiting if future.get_loop() is loop]
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_set_all, mine, fault)
+
+
+def _set_all(futures: Iterable[asyncio.Future[str | None]], fault: str | None) -> None:
+    for future in futures:
+        if not future.done():  # cancelled: its client left
+            future.set_result(fault)
 
 
 def recover(directory: Path) -> Recovered | None:
@@ -264,14 +338,21 @@ def recover(directory: Path) -> Recovered | None:
     numbers = segment_numbers(directory)
     if not numbers:
         return None
+    if seal_path(directory, numbers[-1]).exists():
+        following = segment_path(directory, numbers[-1] + 1)
+        raise DataError(f"{following} is missing: the one before it was closed; restore it from a backup")
     path = segment_path(directory, numbers[-1])
     data = path.read_bytes()
     if body_at(data, HEADER_BYTES) is None and whole_record_after(data, HEADER_BYTES) is None:
         # Its name reached the disk before a power cut, its content did not: nothing was written after.
         if len(numbers) == 1 and data.rstrip(b"\0"):
             raise damage(path, 0, "no whole entry is in it")
+        if seal_path(directory, numbers[-1] - 1).exists():
+            raise damage(path, 0, "no whole entry is in it, but one was when the segment before was sealed")
         path.unlink()
-        return recover(directory)
+        before = recover(directory)
+        cut_bytes = len(data.rstrip(b"\0"))
+        return before and msgspec.structs.replace(before, cut_bytes=before.cut_bytes + cut_bytes)
     return _recover_segment(path, numbers[-1], data)
 
 
@@ -305,18 +386,3 @@ def _reserve_space(fd: int, size_bytes: int) -> None:
         os.posix_fallocate(fd, 0, size_bytes)
     else:
         os.ftruncate(fd, size_bytes)  # macOS: sparse, so a full disk shows at the write
-
-
-def _sync_data(fd: int) -> None:
-    if hasattr(os, "fdatasync"):
-        os.fdatasync(fd)
-    else:
-        os.fsync(fd)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

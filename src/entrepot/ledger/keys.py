@@ -1,48 +1,51 @@
-"""API keys: a log of who may spend how much, of which only digests of the secrets are written.
+"""API keys, teams, tags and their budgets, as the log of keys says: who may spend how much.
 
-An append-only file under a lock gives `key create` effect in a running gateway without a server to ask,
-and reads back as one look-up in a dict. Names are here and not in the journal, so that they can be erased.
+An append-only file gives `key create` effect in a running gateway without a server to ask, and reads back as
+one look-up in a dict. Only digests of the secrets are in it. Who writes it is in `key_log`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import secrets
-from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from entrepot.domain.errors import ConfigError, DataError
-from entrepot.ledger.data_dir import DataDir, make_data_dir
+from entrepot.domain.errors import DataError
+from entrepot.ledger.budgets import Budget, BudgetId, Period
+from entrepot.ledger.data_dir import DataDir
+from entrepot.ledger.entries import Scope
+from entrepot.ledger.key_events import (
+    AS_CONFIGURED,
+    UNLIMITED,
+    Assigned,
+    Budgeted,
+    BudgetSet,
+    Capped,
+    Created,
+    Event,
+    KeyCaps,
+    KeyChange,
+    KeyLimits,
+    Limited,
+    Revoked,
+    Storing,
+    TagCreated,
+    TeamCreated,
+    decode_event,
+)
 
-SECRET_PREFIX = "sk-ent-"  # tells a reader of a leaked file what it is, and scanners what to look for
-_SECRET_BYTES = 32
-_PRIVATE_FILE = 0o600
-
-
-class KeyCaps(Struct, frozen=True):
-    """The largest values that a client with this key may ask for; None means as configured for all.
-
-    Units: USD per hour, seconds.
-    """
-
-    usd_per_hour: float | None = None
-    seconds: float | None = None
-
-
-AS_CONFIGURED = KeyCaps()
+TAG_SEPARATOR = "/"  # `marketing/summer` is narrower than `marketing`
 
 
 class Key(Struct, frozen=True):
     """An API key as the gateway sees it.
 
-    Units: `budget_nusd` nano-USD in total, None without a budget; `created_ns` Unix nanoseconds.
+    Units: `budget_nusd` nano-USD in total and hard, None without such a budget (`KeyRing.budgets` has all);
+    `created_ns` Unix nanoseconds. `team_id` is 0 for a key in no team; `tags` are those that it was given.
     """
 
     key_id: int
@@ -52,37 +55,10 @@ class Key(Struct, frozen=True):
     revoked: bool = False
     created_ns: int = 0
     caps: KeyCaps = AS_CONFIGURED
-
-
-class _Created(Struct, frozen=True, tag="create", tag_field="event"):
-    at_ns: int
-    key_id: int
-    name: str
-    digest: str
-    budget_nusd: int | None = None
-    caps: KeyCaps = AS_CONFIGURED
-
-
-class _Revoked(Struct, frozen=True, tag="revoke", tag_field="event"):
-    at_ns: int
-    key_id: int
-
-
-class _Budgeted(Struct, frozen=True, tag="budget", tag_field="event"):
-    at_ns: int
-    key_id: int
-    budget_nusd: int | None
-
-
-class _Capped(Struct, frozen=True, tag="caps", tag_field="event"):
-    at_ns: int
-    key_id: int
-    caps: KeyCaps
-
-
-_Event = _Created | _Revoked | _Budgeted | _Capped
-_decode_event = msgspec.json.Decoder(_Event).decode
-_encode_event = msgspec.json.Encoder().encode
+    limits: KeyLimits = UNLIMITED
+    team_id: int = 0
+    tags: tuple[int, ...] = ()
+    stores_contents: bool = False
 
 
 def digest_of(secret: str | bytes) -> bytes:
@@ -94,14 +70,15 @@ def digest_of(secret: str | bytes) -> bytes:
 
 
 class KeyRing:
-    """All keys of a data directory, as its log says; `refresh` picks up what was added to it."""
+    """All keys, teams, tags and budgets of a data directory; `refresh` picks up what was added to its log.
+
+    `teams` and `tags` are names by number; `version` changes with every event that was taken over.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read_bytes = 0
-        self._inode = 0
-        self.by_id: dict[int, Key] = {}
-        self._by_digest: dict[bytes, Key] = {}
+        self.version = 0
+        self._start_over(0)
 
     def find(self, digest: bytes) -> Key | None:
         """Return the key with this digest, or None when there is none or it was revoked."""
@@ -111,7 +88,7 @@ class KeyRing:
         """Return the keys that changed since the last call; costs one `stat` when nothing did.
 
         A last line without an end is being written, or was torn: it is left for the next call.
-        Raises: DataError when a line is damaged; the keys before it are known.
+        Raises: DataError when a line is damaged; what stands before it is known.
         """
         try:
             status = os.stat(self._path)
@@ -127,23 +104,55 @@ class KeyRing:
         changed: dict[int, Key] = {}
         for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
             key = self._apply(line)
-            changed[key.key_id] = key
+            if key is not None:
+                changed[key.key_id] = key
             self._read_bytes += len(line)
+            self.version += 1
         return tuple(changed.values())
+
+    def budgets_of(self, key: Key, tags: Iterable[int]) -> tuple[Budget, ...]:
+        """Return every budget that counts a request with this key and these tags, named."""
+        scopes = [(Scope.KEY, key.key_id, key.name)]
+        if key.team_id:
+            scopes.append((Scope.TEAM, key.team_id, self.teams[key.team_id]))
+        scopes += [(Scope.TAG, tag, self.tags[tag]) for tag in tags]
+        found = (
+            (self.budgets.get(BudgetId(scope, number, period)), name)
+            for scope, number, name in scopes
+            for period in Period
+        )
+        return tuple(
+            msgspec.structs.replace(budget, name=name) for budget, name in found if budget is not None
+        )
+
+    def with_wider(self, tags: Iterable[int]) -> tuple[int, ...]:
+        """Return the tags and all above them that exist, in order: `a/b` is inside `a`."""
+        numbers = {name: number for number, name in self.tags.items()}
+        found: set[int] = set()
+        for tag in tags:
+            parts = self.tags[tag].split(TAG_SEPARATOR)
+            names = (TAG_SEPARATOR.join(parts[:length]) for length in range(1, len(parts) + 1))
+            found.update(numbers[name] for name in names if name in numbers)
+        return tuple(sorted(found))
 
     def _start_over(self, inode: int) -> None:
         self._inode, self._read_bytes = inode, 0
-        self.by_id.clear()
-        self._by_digest.clear()
+        self.by_id: dict[int, Key] = {}
+        self.teams: dict[int, str] = {}
+        self.tags: dict[int, str] = {}
+        self.budgets: dict[BudgetId, Budget] = {}
+        self._by_digest: dict[bytes, Key] = {}
 
-    def _apply(self, line: bytes) -> Key:
+    def _apply(self, line: bytes) -> Key | None:
         try:
-            event = _decode_event(line)
-            key = self._after(event)
+            event = decode_event(line)
+            key = self._take(event)
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
             raise DataError(
                 f"{self._path} is damaged at offset {self._read_bytes}: {error}; restore it from a backup"
             ) from error
+        if key is None:
+            return None
         self.by_id[key.key_id] = key
         if key.revoked:
             self._by_digest.pop(key.digest, None)
@@ -151,123 +160,78 @@ class KeyRing:
             self._by_digest[key.digest] = key
         return key
 
-    def _after(self, event: _Event) -> Key:
+    def _take(self, event: Event) -> Key | None:
+        """Take over an event; return the key that it changed, as it is now, or None."""
         match event:
-            case _Created():
-                return Key(
-                    event.key_id,
-                    event.name,
-                    bytes.fromhex(event.digest),
-                    event.budget_nusd,
-                    created_ns=event.at_ns,
-                    caps=event.caps,
-                )
-            case _Revoked():
-                return msgspec.structs.replace(self.by_id[event.key_id], revoked=True)
-            case _Budgeted():
-                return msgspec.structs.replace(self.by_id[event.key_id], budget_nusd=event.budget_nusd)
-            case _Capped():
-                return msgspec.structs.replace(self.by_id[event.key_id], caps=event.caps)
+            case TeamCreated():
+                self.teams[event.team_id] = event.name
+                return None
+            case TagCreated():
+                self.tags[event.tag_id] = event.name
+                return None
+            case BudgetSet():
+                return self._set_budget(event)
+            case Created():
+                return self._created(event)
+            case _:
+                return self._changed(event)
+
+    def _created(self, event: Created) -> Key:
+        if event.budget_nusd is not None:
+            self._total_of_key(event.key_id, event.budget_nusd)
+        return Key(
+            event.key_id,
+            event.name,
+            bytes.fromhex(event.digest),
+            event.budget_nusd,
+            created_ns=event.at_ns,
+            caps=event.caps,
+            team_id=event.team_id,
+            tags=event.tags,
+        )
+
+    def _changed(self, event: KeyChange) -> Key:
+        key = self.by_id[event.key_id]
+        match event:
+            case Revoked():
+                return msgspec.structs.replace(key, revoked=True)
+            case Budgeted():
+                self._total_of_key(event.key_id, event.budget_nusd)
+                return msgspec.structs.replace(key, budget_nusd=event.budget_nusd)
+            case Capped():
+                return msgspec.structs.replace(key, caps=event.caps)
+            case Limited():
+                return msgspec.structs.replace(key, limits=event.limits)
+            case Assigned():
+                return msgspec.structs.replace(key, team_id=event.team_id, tags=event.tags)
+            case Storing():
+                return msgspec.structs.replace(key, stores_contents=event.stored)
+            case Created():
+                return self._created(event)
+
+    def _total_of_key(self, key_id: int, amount_nusd: int | None) -> None:
+        self._set_budget(BudgetSet(0, Scope.KEY, key_id, Period.TOTAL, amount_nusd))
+
+    def _set_budget(self, event: BudgetSet) -> Key | None:
+        of = BudgetId(event.scope, event.number, event.period)
+        if event.amount_nusd is None:
+            self.budgets.pop(of, None)
+        else:
+            self.budgets[of] = Budget(*of[:2], event.amount_nusd, of.period, event.zone, event.hard)
+        key = self.by_id.get(event.number) if event.scope is Scope.KEY else None
+        if key is None or event.period is not Period.TOTAL:
+            return key
+        return msgspec.structs.replace(key, budget_nusd=event.amount_nusd if event.hard else None)
 
 
-class KeyLog:
-    """The writing side of the log, to be had by `open_key_log` only; `ring` is up to date."""
+def ring_of(path: Path) -> KeyRing:
+    """Return the keys, teams, tags and budgets of the data directory at `path`, as they are now.
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self._path = path
-        self._fd = fd
-        self.ring = KeyRing(path)
-        self._cut_torn_line()
-        self.ring.refresh()
-
-    def append(self, event: _Event) -> None:
-        """Write an event and bring it to the disk."""
-        os.write(self._fd, _encode_event(event) + b"\n")
-        os.fsync(self._fd)
-
-    def named(self, name_or_id: str) -> Key:
-        """Return the key that is not revoked and has this name or number.
-
-        Raises: ConfigError when there is none.
-        """
-        for key in self.ring.by_id.values():
-            if not key.revoked and name_or_id in (key.name, str(key.key_id)):
-                return key
-        names = ", ".join(key.name for key in self.ring.by_id.values() if not key.revoked) or "none"
-        raise ConfigError((f"no key is called {name_or_id!r}; keys in use: {names}",))
-
-    def _cut_torn_line(self) -> None:
-        data = self._path.read_bytes()
-        if not data.endswith(b"\n"):
-            os.ftruncate(self._fd, data.rfind(b"\n") + 1)
-
-
-@contextlib.contextmanager
-def open_key_log(data_dir: DataDir) -> Iterator[KeyLog]:
-    """Hold the log of keys for writing; other writers wait, readers go on.
-
-    The lock is on a file of its own, so that the log itself may be replaced (to erase names).
+    Raises: DataError when the log is damaged.
     """
-    with (data_dir.path / "keys.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        fd = os.open(data_dir.keys, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
-        try:
-            yield KeyLog(data_dir.keys, fd)
-        finally:
-            os.close(fd)
-
-
-def create_key(
-    path: Path, name: str, budget_nusd: int | None, now_ns: int, *, caps: KeyCaps = AS_CONFIGURED
-) -> str:
-    """Make a key in the data directory at `path` and return its secret, which is written nowhere.
-
-    Units: nano-USD; Unix nanoseconds.
-    Raises: ConfigError when the name is empty or in use; DataError when the directory is unusable.
-    """
-    if not name.strip() or not name.isprintable():
-        raise ConfigError((f"{name!r} is no name for a key: expected printable characters",))
-    with open_key_log(make_data_dir(path)) as log:
-        keys = log.ring.by_id
-        if any(key.name == name and not key.revoked for key in keys.values()):
-            raise ConfigError((f"a key is called {name!r} already: revoke it first, or choose another name",))
-        secret = SECRET_PREFIX + urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
-        digest = digest_of(secret).hex()
-        log.append(_Created(now_ns, max(keys, default=0) + 1, name, digest, budget_nusd, caps))
-    return secret
-
-
-def revoke_key(path: Path, name_or_id: str, now_ns: int) -> Key:
-    """Revoke a key, and return it; a running gateway refuses it within a second.
-
-    Raises: ConfigError when no key in use is called so.
-    """
-    with open_key_log(make_data_dir(path)) as log:
-        key = log.named(name_or_id)
-        log.append(_Revoked(now_ns, key.key_id))
-    return msgspec.structs.replace(key, revoked=True)
-
-
-def set_budget(path: Path, name_or_id: str, budget_nusd: int | None, now_ns: int) -> Key:
-    """Set the budget of a key in total (None: no limit), and return it as it is now.
-
-    Raises: ConfigError when no key in use is called so.
-    """
-    with open_key_log(make_data_dir(path)) as log:
-        key = log.named(name_or_id)
-        log.append(_Budgeted(now_ns, key.key_id, budget_nusd))
-    return msgspec.structs.replace(key, budget_nusd=budget_nusd)
-
-
-def set_caps(path: Path, name_or_id: str, caps: KeyCaps, now_ns: int) -> Key:
-    """Set the largest values that clients with a key may ask for, and return it as it is now.
-
-    Raises: ConfigError when no key in use is called so.
-    """
-    with open_key_log(make_data_dir(path)) as log:
-        key = log.named(name_or_id)
-        log.append(_Capped(now_ns, key.key_id, caps))
-    return msgspec.structs.replace(key, caps=caps)
+    ring = KeyRing(DataDir(path).keys)
+    ring.refresh()
+    return ring
 
 
 def list_keys(path: Path) -> tuple[Key, ...]:
@@ -275,6 +239,15 @@ def list_keys(path: Path) -> tuple[Key, ...]:
 
     Raises: DataError when the log is damaged.
     """
-    ring = KeyRing(DataDir(path).keys)
-    ring.refresh()
+    ring = ring_of(path)
     return tuple(ring.by_id[key_id] for key_id in sorted(ring.by_id))
+
+
+def list_teams(path: Path) -> Mapping[int, str]:
+    """Return what each team is called, by its number."""
+    return ring_of(path).teams
+
+
+def list_tags(path: Path) -> Mapping[int, str]:
+    """Return what each tag is called, by its number."""
+    return ring_of(path).tags

@@ -17,10 +17,13 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import DataError, Refusal
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
-from entrepot.ledger.authority import LocalAuthority
+from entrepot.ledger.authority import AccountId, LocalAuthority
+from entrepot.ledger.budgets import BudgetId, Period
 from entrepot.ledger.data_dir import DataDir, Lock, make_data_dir, posted_position, upgrade_data_dir
 from entrepot.ledger.entries import (
     NO_PRICE,
+    NO_RULES,
+    AttemptId,
     Balances,
     Conflict,
     ConflictReason,
@@ -29,9 +32,12 @@ from entrepot.ledger.entries import (
     EntryId,
     Expire,
     ExpireReason,
+    Feedback,
     NameEndpoint,
     NamePrices,
+    NameRules,
     Reserve,
+    Scope,
     Settle,
     Void,
     encode,
@@ -39,12 +45,15 @@ from entrepot.ledger.entries import (
     encode_reserve,
     entry_id,
 )
-from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, recover
+from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
 from entrepot.ledger.keys import Key, KeyRing
+from entrepot.ledger.leases import Held, Leases, Payer
 from entrepot.ledger.segment import Position, segment_numbers, segment_path
+from entrepot.ledger.senders import Sender, Senders
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 SYNC_INTERVAL_S = 0.02
+LONGEST_ATTEMPT_NS = 24 * 3600 * 10**9  # longer than any attempt: a period that is over by so much is closed
 REMEMBERED_CORRECTIONS = 10_000  # a few megabytes; a run of true-ups that is repeated is smaller
 
 _BEYOND_BOOKING = Refusal(
@@ -71,7 +80,14 @@ class Ledger:
     """
 
     def __init__(
-        self, data_dir: DataDir, lock: Lock, now_ns: int, *, segment_bytes: int, sync_interval_s: float
+        self,
+        data_dir: DataDir,
+        lock: Lock,
+        now_ns: int,
+        *,
+        segment_bytes: int,
+        sync_interval_s: float,
+        sync: SyncData,
     ) -> None:
         recovered = recover(data_dir.journal)
         self.cut_bytes = 0 if recovered is None else recovered.cut_bytes
@@ -79,11 +95,16 @@ class Ledger:
         self._data_dir = data_dir
         self._lock = lock
         self._opened_ns = now_ns
-        self._authority = LocalAuthority()
+        self._authority = LocalAuthority(self.balances)
+        self._leases = Leases(self._authority)
+        self._payers: dict[tuple[int, int], Payer] = {}
+        self._held: dict[AttemptId, Held] = {}
         self._keys = KeyRing(data_dir.keys)
+        self._senders = Senders(self._keys, self.balances, self._write)
         self._corrections: dict[EntryId, Correct] = {}
         self._refs = _references(self.balances)
-        self.refresh_keys()
+        self._rules = {entry.rules: entry.rules_id for entry in self.balances.rules.values()}
+        self._keys.refresh()
         self.journal = Journal(
             data_dir.journal,
             recovered,
@@ -91,6 +112,7 @@ class Ledger:
             now_ns=time.time_ns,
             segment_bytes=segment_bytes,
             sync_interval_s=sync_interval_s,
+            sync=sync,
         )
         try:
             self.expired = self._expire_the_dead(now_ns)
@@ -106,6 +128,7 @@ class Ledger:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         sync_interval_s: float = SYNC_INTERVAL_S,
+        sync: SyncData = sync_data,
     ) -> Ledger:
         """Return the ledger of the data directory at `path`, made if it is not there, recovered if it is.
 
@@ -116,7 +139,14 @@ class Ledger:
         lock = Lock(path)
         try:
             upgrade_data_dir(path)
-            return cls(data_dir, lock, now_ns, segment_bytes=segment_bytes, sync_interval_s=sync_interval_s)
+            return cls(
+                data_dir,
+                lock,
+                now_ns,
+                segment_bytes=segment_bytes,
+                sync_interval_s=sync_interval_s,
+                sync=sync,
+            )
         except BaseException:
             lock.release()
             raise
@@ -145,20 +175,55 @@ class Ledger:
 
         Raises: DataError when the log is damaged; the keys that were known stay.
         """
-        changed = self._keys.refresh()
-        for key in changed:
-            balance = self.balances.balance(key.key_id)
-            self._authority.set_budget(
-                key.key_id,
-                key.budget_nusd,
-                spent_nusd=balance.spent_nusd + balance.unknown_nusd,
-                reserved_nusd=balance.reserved_nusd,
-            )
-        return bool(changed)
+        version = self._keys.version
+        try:
+            self._keys.refresh()
+        finally:
+            if self._keys.version != version:
+                self._open_accounts()
+        return self._keys.version != version
+
+    def sender(self, key: Key, tags: str | None) -> Sender | Refusal:
+        """Return for whom a request with this key counts; `tags` are narrower ones that the client named.
+
+        Raises: DataError when the journal cannot be written.
+        """
+        return self._senders.find(key, tags)
+
+    def rules_id(self, rules: tuple[str, ...]) -> int:
+        """Return the number of the rules that excluded endpoints, a new one when they were never seen.
+
+        Raises: DataError when the journal cannot be written.
+        """
+        if not rules:
+            return NO_RULES
+        number = self._rules.get(rules)
+        if number is None:
+            number = self._rules[rules] = max(self.balances.rules, default=NO_RULES) + 1
+            self._write(NameRules(number, rules))
+        return number
 
     def remaining_nusd(self, key_id: int) -> int | None:
-        """Return what is left of a key's budget, below zero when it was passed; None without a budget."""
-        return self._authority.left_nusd(key_id)
+        """Return what is left of a key's hard budget in total, below zero when passed; None without one."""
+        budget = self._keys.budgets.get(BudgetId(Scope.KEY, key_id, Period.TOTAL))
+        if budget is None or not budget.hard:
+            return None
+        self._leases.payer((budget,), self._opened_ns)
+        return self._leases.left_nusd(AccountId(budget.id, 0))
+
+    def warnings(self, reserve: Reserve) -> tuple[str, ...]:
+        """Return what its sender should know of soft budgets that count a reservation."""
+        held = self._held.get((reserve.request_id, reserve.attempt))
+        return () if held is None else held.payer.warnings()
+
+    def keep_accounts(self, now_ns: int) -> None:
+        """Report what was spent of the leases, and close the periods that are over.
+
+        Units: Unix nanoseconds.
+        """
+        self._leases.report()
+        self._leases.forget_before(now_ns - LONGEST_ATTEMPT_NS)
+        self._authority.forget_before(now_ns - LONGEST_ATTEMPT_NS)
 
     def register(self, endpoint: Endpoint) -> EndpointRef:
         """Return the numbers of an endpoint and its prices, new ones when any of its facts changed.
@@ -181,10 +246,10 @@ class Ledger:
             self._refs[prices] = version
         return EndpointRef(endpoint_id, version)
 
-    def reserve(self, entry: Reserve) -> Refusal | None:
+    def reserve(self, entry: Reserve, likely_nusd: int = 0) -> Refusal | None:
         """Set money aside for an attempt, or return why not (402); nothing may be sent before this is None.
 
-        The same entry again changes nothing.
+        The same entry again changes nothing. Soft budgets count `likely_nusd` of it meanwhile.
         Raises: DataError when the journal cannot be written; then nothing is reserved.
         """
         balances = self.balances
@@ -197,15 +262,24 @@ class Ledger:
             body = encode_reserve(entry)
         except struct.error:
             return _BEYOND_BOOKING
-        refusal = self._authority.reserve(entry.key_id, entry.amount_nusd)
-        if refusal is not None:
-            return refusal
+        payer = self._payers.get((entry.key_id, entry.sender_id))
+        if payer is None or (payer.until_ns is not None and entry.at_ns >= payer.until_ns):
+            payer = self._payer(entry.key_id, entry.sender_id, entry.at_ns)
+        held = None
+        if payer is not _UNCOUNTED:
+            refusal = self._leases.reserve(payer, entry.amount_nusd, likely_nusd)
+            if refusal is not None:
+                return refusal
+            held = Held(payer, entry.amount_nusd, likely_nusd)
         try:
             self.journal.append(body, room_bytes=(len(balances.open) + 1) * CLOSING_ROOM_BYTES)
         except BaseException:
-            self._authority.release(entry.key_id, entry.amount_nusd)
+            if held is not None:
+                self._leases.settle(held, 0)
             raise
         balances.reserve(entry)
+        if held is not None:
+            self._held[(entry.request_id, entry.attempt)] = held
         return None
 
     def settle(self, entry: Settle) -> Conflict | None:
@@ -239,12 +313,20 @@ class Ledger:
         conflict = self.balances.conflict_of(entry)
         if conflict is not None:
             return conflict
+        payer = self._payer_at(entry.key_id, entry.sender_id, entry.reserved_ns)  # before it counts
         self._write(entry)
         self._corrections[entry_id(entry)] = entry
         if len(self._corrections) > REMEMBERED_CORRECTIONS:
             del self._corrections[next(iter(self._corrections))]
-        self._authority.settle(entry.key_id, 0, entry.bill.total_nusd - entry.unknown_nusd)
+        self._leases.settle(Held(payer, 0, 0), entry.bill.total_nusd - entry.unknown_nusd)
         return None
+
+    def note(self, entry: Feedback) -> None:
+        """Write down what a client says of an answer or a task.
+
+        Raises: DataError when the journal cannot be written.
+        """
+        self._write(entry)
 
     def backlog_bytes(self) -> int:
         """Return how much of the journal is not in the store yet. Reads files, so not for each request."""
@@ -270,8 +352,35 @@ class Ledger:
             return self.expire(_unbelievable(reserve, entry))
         self.journal.append(body)
         balances.close(entry)
-        self._authority.settle(entry.key_id, reserve.amount_nusd, cost_nusd)
+        held = self._held.pop((entry.request_id, entry.attempt), None)
+        if held is not None:
+            self._leases.settle(held, cost_nusd)
         return None
+
+    def _payer(self, key_id: int, sender_id: int, at_ns: int) -> Payer:
+        """Return what counts a sender's attempts in the periods that run at an instant, and remember it."""
+        payer = self._payer_at(key_id, sender_id, at_ns)
+        if not payer.leases and not payer.watches:
+            payer = _UNCOUNTED
+        self._payers[(key_id, sender_id)] = payer
+        return payer
+
+    def _payer_at(self, key_id: int, sender_id: int, at_ns: int) -> Payer:
+        return self._leases.payer(self._senders.budgets(key_id, sender_id), at_ns)
+
+    def _open_accounts(self) -> None:
+        """Open all accounts anew, since budgets were changed, with what is spent and reserved by now."""
+        self._authority.forget()
+        self._leases.forget()
+        self._payers.clear()
+        self._senders.forget()
+        self._held, before = {}, self._held
+        for attempt, reserve in self.balances.open.items():
+            payer = self._payer_at(reserve.key_id, reserve.sender_id, reserve.at_ns)
+            if payer.leases or payer.watches:
+                likely_nusd = before[attempt].likely_nusd if attempt in before else reserve.amount_nusd
+                self._leases.hold(payer, reserve.amount_nusd, likely_nusd)
+                self._held[attempt] = Held(payer, reserve.amount_nusd, likely_nusd)
 
     def _write(self, entry: Entry) -> None:
         self.journal.append(encode(entry), room_bytes=len(self.balances.open) * CLOSING_ROOM_BYTES)
@@ -282,6 +391,9 @@ class Ledger:
         for reserve in dead:
             self.expire(_expired(reserve, now_ns, Outcome.FAILED, ExpireReason.GATEWAY_DIED))
         return len(dead)
+
+
+_UNCOUNTED = Payer((), (), None)
 
 
 def _expired(reserve: Reserve, at_ns: int, outcome: Outcome, reason: ExpireReason) -> Expire:

@@ -13,14 +13,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from entrepot.domain.errors import DataError
-from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position
+from entrepot.ledger.archive import Archivist, Retention, Say
+from entrepot.ledger.data_dir import DataDir, check_format, note_posted, posted_position, sync_directory
 from entrepot.ledger.entries import Entry
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.segment import (
@@ -37,8 +38,6 @@ BATCH_ENTRIES = 10_000  # per transaction: large enough that its cost vanishes, 
 IDLE_FROM_S, IDLE_TO_S = 0.02, 0.25  # how soon a new entry is seen, and what an idle poster costs
 RETRY_FROM_S, RETRY_TO_S = 0.25, 5.0  # while the database is locked or missing
 PATIENCE_S = 10.0  # how long a reader waits for the poster, and one that does not follow for the database
-
-Say = Callable[[str], None]
 
 
 def _to_stderr(message: str) -> None:
@@ -57,6 +56,7 @@ class Poster:
         self._reader = JournalReader(data_dir.journal)
         self._entries: Iterator[Entry] = iter(())
         self._synced_segment = 0
+        self.posted: Position | None = None  # up to where the store has the journal
 
     def step(self) -> int:
         """Post one batch and return how many entries it had: 0 when all that was written is posted.
@@ -94,6 +94,7 @@ class Poster:
             return 0
         self._sync_journal(position.segment)
         store.post(batch, position)
+        self.posted = position
         note_posted(self._data_dir, position)
         return len(batch)
 
@@ -114,7 +115,7 @@ class Poster:
         self._reader = JournalReader(self._data_dir.journal, position)
         self._synced_segment = 0 if position is None else position.segment
         self._inode = _inode(self._data_dir.store)
-        self._store = store
+        self._store, self.posted = store, position
         return store
 
     def _sync_journal(self, segment: int) -> None:
@@ -123,6 +124,8 @@ class Poster:
             if self._synced_segment <= number <= segment:
                 with segment_path(self._data_dir.journal, number).open("rb") as file:
                     os.fsync(file.fileno())
+        if segment != self._synced_segment:
+            sync_directory(self._data_dir.journal)
         self._synced_segment = segment
 
 
@@ -133,10 +136,12 @@ def run(
     stop: threading.Event | None = None,
     say: Say = _to_stderr,
     batch_entries: int = BATCH_ENTRIES,
+    retention: Retention | None = None,
 ) -> int:
     """Post the journal and return how many entries were posted; with `follow` go on until `stop` is set.
 
-    A locked or missing database is tried again. While another poster is at work, one that follows waits
+    Closed segments are sealed, and let go by the `retention`, between batches. A locked or missing database,
+    and a full disk, are tried again. While another poster is at work, one that follows waits
     to take over.
     Raises: DataError when the directory, its journal or its store cannot be used; without `follow` also
     when another poster does not finish, or the database does not come back, within `PATIENCE_S`.
@@ -152,21 +157,26 @@ def run(
                 return 0
         poster = Poster(DataDir(data_dir), batch_entries=batch_entries)
         stack.callback(poster.close)
-        return _post_until(poster, stop, deadline_s, say)
+        archivist = Archivist(DataDir(data_dir), retention or Retention(), say)
+        return _post_until(poster, archivist, stop, deadline_s, say)
 
 
-def _post_until(poster: Poster, stop: threading.Event, deadline_s: float | None, say: Say) -> int:
+def _post_until(
+    poster: Poster, archivist: Archivist, stop: threading.Event, deadline_s: float | None, say: Say
+) -> int:
     posted, idle_s, retry_s = 0, IDLE_FROM_S, RETRY_FROM_S
     while not stop.is_set():
         try:
             count = poster.step()
-        except OperationalError as error:
+        except (OperationalError, OSError) as error:
+            why = error.orig if isinstance(error, OperationalError) else error
             if deadline_s is not None and time.monotonic() > deadline_s:
-                raise DataError(f"the store cannot be written: {error.orig}; nothing is lost") from error
-            say(f"the store cannot be written ({error.orig}); nothing is lost, next try in {retry_s:g} s")
+                raise DataError(f"the store cannot be written: {why}; nothing is lost") from error
+            say(f"the store cannot be written ({why}); nothing is lost, next try in {retry_s:g} s")
             stop.wait(retry_s)
             retry_s = min(2 * retry_s, RETRY_TO_S)
             continue
+        archivist.tidy(poster.posted, now_ns=time.time_ns(), now_s=time.monotonic())
         posted += count
         retry_s = RETRY_FROM_S
         if count:

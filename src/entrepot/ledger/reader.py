@@ -54,6 +54,8 @@ class JournalReader:
         self._position = position
         self._fd = -1
         self._open_segment = 0
+        self._first_sequence = 0  # what the open segment's header says
+        self._sequence: int | None = None  # of the next record, when its segment was read from the start
 
     @property
     def position(self) -> Position | None:
@@ -70,7 +72,9 @@ class JournalReader:
             numbers = segment_numbers(self._directory)
             if not numbers:
                 return
+            self._descriptor(numbers[0])
             self._position = Position(numbers[0], HEADER_BYTES)
+            self._sequence = self._first_sequence
         while True:
             yield from self._segment_entries(self._position, closed=False)
             following = self._position.segment + 1
@@ -80,7 +84,18 @@ class JournalReader:
                 return
             # What was written between our last look and the roll-over; its end is final now.
             yield from self._segment_entries(self._position, closed=True)
-            self._position = Position(following, HEADER_BYTES)
+            self._go_on(following, self._position)
+
+    def segment_end(self, number: int, *, closed: bool) -> int:
+        """Return the offset behind the last whole entry of a segment by now; moves the reader there.
+
+        Raises: DataError when it is damaged; when it is `closed`, also when a part of an entry follows.
+        """
+        self._position = Position(number, HEADER_BYTES)
+        self._sequence = None
+        for _ in self._segment_entries(self._position, closed=closed):
+            pass
+        return self._position.offset
 
     def close(self) -> None:
         """Close the segment that is open; reading may go on later."""
@@ -126,15 +141,29 @@ class JournalReader:
                 hit = data.rfind(wanted, 0, hit + len(wanted) - 1)
         return None
 
+    def _go_on(self, following: int, end: Position) -> None:
+        """Move to the next segment, whose header says how many records are before it."""
+        self._descriptor(following)
+        if self._sequence is not None and self._sequence != self._first_sequence:
+            path = segment_path(self._directory, end.segment)
+            what = f"{self._sequence} records end there, {self._first_sequence} were before the next segment"
+            raise damage(path, end.offset, what)
+        self._sequence = self._first_sequence
+        self._position = Position(following, HEADER_BYTES)
+
     def _exists(self, number: int) -> bool:
         return segment_path(self._directory, number).exists()
 
     def _first_segment(self, numbers: list[int], at_ns: int) -> int:
         for index in range(len(numbers) - 1, 0, -1):
             path = segment_path(self._directory, numbers[index])
-            with path.open("rb") as file:
-                if SegmentHeader.from_bytes(file.read(HEADER_BYTES), path).opened_ns < at_ns:
-                    return index
+            try:
+                with path.open("rb") as file:
+                    head = file.read(HEADER_BYTES)
+            except FileNotFoundError:
+                return index + 1  # archived since the segments were listed
+            if SegmentHeader.from_bytes(head, path).opened_ns < at_ns:
+                return index
         return 0
 
     def _entries_of(self, number: int, request_id: bytes) -> Iterator[Entry]:
@@ -151,10 +180,13 @@ class JournalReader:
 
         An id of zeros would be found in each of their millions of bytes.
         """
-        with segment_path(self._directory, number).open("rb") as file:
-            blocks = range(-(-os.fstat(file.fileno()).st_size // _BLOCK_BYTES))
-            written = bisect_left(blocks, True, key=lambda block: _is_zeros(file.fileno(), block))
-            return file.read(written * _BLOCK_BYTES)
+        try:
+            with segment_path(self._directory, number).open("rb") as file:
+                blocks = range(-(-os.fstat(file.fileno()).st_size // _BLOCK_BYTES))
+                written = bisect_left(blocks, True, key=lambda block: _is_zeros(file.fileno(), block))
+                return file.read(written * _BLOCK_BYTES)
+        except FileNotFoundError:
+            return b""  # archived since the segments were listed
 
     def _segment_entries(self, start: Position, *, closed: bool) -> Iterator[tuple[Position, Entry]]:
         number, offset = start
@@ -172,6 +204,8 @@ class JournalReader:
                 begin = Position(number, offset + at)
                 entry = self._decoded(body, begin)
                 self._position = Position(number, offset + after)
+                if self._sequence is not None:
+                    self._sequence += 1
                 yield begin, entry
                 at = after
             offset += at
@@ -227,6 +261,7 @@ class JournalReader:
         header = SegmentHeader.from_bytes(os.pread(self._fd, HEADER_BYTES, 0), path)
         if header.number != number:
             raise damage(path, 0, f"its header says that it is segment {header.number}")
+        self._first_sequence = header.first_sequence
         return self._fd
 
 

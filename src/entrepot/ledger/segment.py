@@ -19,6 +19,7 @@ from entrepot.domain.errors import DataError
 
 JOURNAL_FORMAT = 1
 SUFFIX = ".seg"
+SEAL_SUFFIX = ".seal"
 
 _MAGIC = b"entrepot"
 _HEADER = Layout("<8sIIQqI")
@@ -104,6 +105,11 @@ def whole_record_after(data: bytes, offset: int, *, base: int = 0) -> int | None
 def segment_path(directory: Path, number: int) -> Path:
     """Return the path of a segment."""
     return directory / f"{number:08d}{SUFFIX}"
+
+
+def seal_path(directory: Path, number: int) -> Path:
+    """Return the path of the seal of a closed segment."""
+    return directory / f"{number:08d}{SEAL_SUFFIX}"
 
 
 def segment_numbers(directory: Path) -> list[int]:

@@ -118,6 +118,13 @@ class Decision(Struct, frozen=True):
         return self.candidates[0]
 
     @property
+    def rules(self) -> tuple[str, ...]:
+        """Return the rules that excluded endpoints, each once, by name and in order."""
+        if not self.excluded:
+            return ()
+        return tuple(sorted({exclusion.reason.name.lower() for exclusion in self.excluded}))
+
+    @property
     def usd_per_hour(self) -> float:
         """Return the value of time that was used, in USD per hour."""
         return self.usd_per_s * SECONDS_PER_HOUR

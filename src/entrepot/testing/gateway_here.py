@@ -12,14 +12,21 @@ from pathlib import Path
 from random import Random
 from time import monotonic, time_ns
 
-from entrepot.catalog.settings import EndpointSettings, HostSettings, ServerSettings, Settings
+from entrepot.catalog.settings import (
+    EndpointSettings,
+    HostSettings,
+    LedgerSettings,
+    ServerSettings,
+    Settings,
+)
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.prices import Prices
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog, Level
 from entrepot.ledger.entries import Entry
-from entrepot.ledger.keys import create_key
+from entrepot.ledger.journal import SyncData, sync_data
+from entrepot.ledger.key_log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.reader import JournalReader
 from entrepot.routing.kpi.knowledge import Knowledge
@@ -135,6 +142,8 @@ async def gateway_here(
     data_dir: Path,
     *,
     server: ServerSettings | None = None,
+    ledger: LedgerSettings | None = None,
+    sync: SyncData = sync_data,
     budget_nusd: int | None = None,
     seed: int = 0,
 ) -> AsyncIterator[GatewayHere]:
@@ -142,18 +151,19 @@ async def gateway_here(
     hosts = {entry.host.name: entry.host for entry in endpoints}
     settings = Settings(
         server=server or ServerSettings(),
+        ledger=ledger or LedgerSettings(),
         routing=RoutingSettings(exploration_share=0.0),
         hosts=tuple(hosts.values()),
         endpoints=tuple(endpoints),
     )
     log = io.StringIO()
-    ledger = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES)
+    books = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES, sync=sync)
     secret = create_key(data_dir, "test", budget_nusd, time_ns())
-    ledger.refresh_keys()
+    books.refresh_keys()
     knowledge = Knowledge(
         tuple(entry.endpoint for entry in endpoints), {}, settings.routing, now_s=monotonic()
     )
-    gateway = Gateway(settings, ledger, knowledge, EventLog(Level.DEBUG, log), Random(seed))
+    gateway = Gateway(settings, books, knowledge, EventLog(Level.DEBUG, log), Random(seed))
     listening = await asyncio.get_running_loop().create_server(gateway.listener.protocol, "127.0.0.1", 0)
     time_keeper = asyncio.create_task(gateway.keep_time())
     try:
@@ -165,4 +175,4 @@ async def gateway_here(
         time_keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await time_keeper
-        ledger.close()
+        books.close()

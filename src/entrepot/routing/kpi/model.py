@@ -20,6 +20,12 @@ CAUTIOUS_SHARE = 0.05
 CAUTIOUS_PRIOR = 0.7
 """Before it is measured: code and markup have about 0.7 of the bytes per token of prose."""
 
+LONG_SHARE = 0.99
+"""The quantile of verbosity for soft budgets: one answer in a hundred is longer."""
+
+LONG_PRIOR = 4.0
+"""Before it is measured: one answer in a hundred has more than about four times the mean."""
+
 LOWEST_TOKENS = 1.0
 LOWEST_BYTES_PER_TOKEN = 0.01
 
@@ -33,13 +39,21 @@ class ModelMeasures:
     count for a long one; `prompts` is the weight of the prompts without that factor.
     """
 
-    __slots__ = ("bytes_per_token", "cautious_bytes_per_token", "last_at_s", "prompts", "verbosity")
+    __slots__ = (
+        "bytes_per_token",
+        "cautious_bytes_per_token",
+        "last_at_s",
+        "long_verbosity_tokens",
+        "prompts",
+        "verbosity",
+    )
 
     def __init__(self, priors: ModelPriors) -> None:
         self.verbosity = Distribution(LOWEST_TOKENS)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
+        self.long_verbosity_tokens = LONG_PRIOR * priors.verbosity_tokens.value
         self.last_at_s: float | None = None
 
     def observe(
@@ -70,13 +84,19 @@ class ModelMeasures:
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
+        outlook.cautious_verbosity_tokens = max(self.long_verbosity_tokens, outlook.verbosity_tokens)
 
     def refresh_caution(self, priors: ModelPriors, unit: float) -> None:
-        """Find the cautious ratio again: a quantile, which is too slow for each observation."""
+        """Find the cautious figures again: quantiles, which are too slow for each observation."""
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
         trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)
         self.cautious_bytes_per_token = prior if measured is None else prior + trust * (measured - prior)
+        long_prior, longest = LONG_PRIOR * priors.verbosity_tokens.value, self.verbosity.quantile(LONG_SHARE)
+        trust = self.verbosity.weight / (self.verbosity.weight + PSEUDO_COUNT * unit)
+        self.long_verbosity_tokens = (
+            long_prior if longest is None else long_prior + trust * (longest - long_prior)
+        )
 
     def expected_bytes_per_token(self, priors: ModelPriors, unit: float) -> float:
         """Return the bytes of a prompt token, shrunk to the prior by `PSEUDO_COUNT` prompts."""

@@ -44,13 +44,20 @@ class Outlook:
 class ModelOutlook:
     """The present forecast of what a model does with a prompt, wherever it is served.
 
-    Units: `verbosity_tokens` output tokens per choice; tokens per byte of the request body, expected and
-    such that a prompt seldom (1 in 20) has more.
+    Units: `verbosity_tokens` output tokens per choice, `cautious_verbosity_tokens` such that one answer in a
+    hundred has more; tokens per byte of the request body, expected and such that a prompt seldom (1 in
+    20) has more.
     """
 
-    __slots__ = ("cautious_tokens_per_byte", "tokens_per_byte", "verbosity_tokens")
+    __slots__ = (
+        "cautious_tokens_per_byte",
+        "cautious_verbosity_tokens",
+        "tokens_per_byte",
+        "verbosity_tokens",
+    )
 
     def __init__(self) -> None:
         self.verbosity_tokens = 0.0
+        self.cautious_verbosity_tokens = 0.0
         self.tokens_per_byte = 0.0
         self.cautious_tokens_per_byte = 0.0

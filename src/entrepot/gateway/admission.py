@@ -1,0 +1,117 @@
+"""Who asks, for whom it counts, and whether it may ask now: what is settled before anything is decided.
+
+Everything that grants comes from the key. Headers of the client name a task, or narrow a tag; they cannot
+widen.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import msgspec
+
+from entrepot.catalog.settings import RequestCaps
+from entrepot.domain.errors import DataError, Refusal
+from entrepot.domain.ids import task_id_of
+from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.limits import RateLimits
+from entrepot.ledger.entries import NO_TASK
+from entrepot.ledger.key_events import AS_CONFIGURED, UNLIMITED
+from entrepot.ledger.keys import Key, digest_of
+from entrepot.ledger.ledger import Ledger
+from entrepot.ledger.senders import Sender
+from entrepot.wire.body import Caps
+
+TAG = b"x-entrepot-tag"
+TASK = b"x-entrepot-task"
+MOST_TASK_BYTES = 256
+_BEARER = b"bearer "
+
+_NO_KEY = Refusal(
+    http_status=401,
+    type="authentication_error",
+    code="missing_api_key",
+    message="no API key: send `Authorization: Bearer sk-ent-…`; `entrepot key create` makes one",
+)
+_WRONG_KEY = Refusal(
+    http_status=401,
+    type="authentication_error",
+    code="invalid_api_key",
+    message="this API key is unknown or revoked; `entrepot key list` shows the valid ones",
+)
+
+
+class Admission:
+    """Admits requests to one gateway."""
+
+    def __init__(self, caps: RequestCaps, ledger: Ledger) -> None:
+        self._caps = Caps(seconds=caps.seconds, usd_per_hour=caps.usd_per_hour)
+        self._ledger = ledger
+        self._limits = RateLimits()
+
+    def key_of(self, exchange: Exchange) -> Key | Refusal:
+        """Return the key that the exchange presents, or why it is refused."""
+        presented = exchange.header(b"authorization")
+        if presented is None or presented[:7].lower() != _BEARER:
+            return _NO_KEY
+        key = self._ledger.key(digest_of(presented[7:].strip()))
+        return _WRONG_KEY if key is None else key
+
+    def sender_of(self, exchange: Exchange) -> Sender | Refusal:
+        """Return for whom a call counts, or why it is refused: no key, a tag of others, too many requests."""
+        key = self.key_of(exchange)
+        if isinstance(key, Refusal):
+            return key
+        tags = exchange.header(TAG)
+        try:
+            sender = self._ledger.sender(key, None if tags is None else tags.decode("utf-8", "replace"))
+        except DataError as error:
+            return ledger_unavailable(error)
+        if isinstance(sender, Sender) and key.limits is not UNLIMITED:
+            return self._limits.ask(key, monotonic()) or sender
+        return sender
+
+    def begin(self, key: Key, expected_tokens: int) -> Refusal | None:
+        """Count a call as under way, or return why it has to wait; `end` has to follow unless it has to."""
+        if key.limits is UNLIMITED:
+            return None
+        return self._limits.begin(key, expected_tokens, monotonic())
+
+    def end(self, key: Key, expected_tokens: int, used_tokens: int) -> None:
+        """Count a call as over."""
+        if key.limits is not UNLIMITED:
+            self._limits.end(key, expected_tokens, used_tokens, monotonic())
+
+    def caps_of(self, key: Key) -> Caps:
+        """Return the largest values that a request with this key may name."""
+        if key.caps == AS_CONFIGURED:
+            return self._caps
+        own = {name: value for name, value in msgspec.structs.asdict(key.caps).items() if value is not None}
+        return msgspec.structs.replace(self._caps, **own)
+
+
+def task_of(exchange: Exchange, key_id: int) -> int | Refusal:
+    """Return the number of the task that the client named, `NO_TASK` when it named none."""
+    named = exchange.header(TASK)
+    if named is None or not named.strip():
+        return NO_TASK
+    if len(named) > MOST_TASK_BYTES:
+        return Refusal(
+            400,
+            "invalid_request_error",
+            "invalid_value",
+            f"the header {TASK.decode()} has {len(named):,} bytes; send at most {MOST_TASK_BYTES}",
+            param=TASK.decode(),
+        )
+    return task_id_of(key_id, named.strip())
+
+
+def ledger_unavailable(error: DataError) -> Refusal:
+    """Return the refusal while the journal cannot be written."""
+    return Refusal(
+        http_status=503,
+        type="server_error",
+        code="journal_unavailable",
+        message=f"the ledger cannot be written, so nothing is sent: {error}",
+        retry_after_s=5.0,
+    )
