@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from entrepot.ledger.entries import Feedback
-from entrepot.ledger.keys import create_key
+from entrepot.ledger.key_log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.poster import catch_up
 from entrepot.ledger.segment import Position

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.domain.prices import Bill
+from entrepot.ledger.booked import booked
 from entrepot.ledger.entries import (
     Correct,
     Entry,
@@ -29,7 +30,10 @@ from entrepot.ledger.ledger import EndpointRef
 from entrepot.ledger.report import DAY_NS, NONE, UNDECLARED, Dimension, Only, Report, as_json, report
 from entrepot.ledger.segment import Position
 from entrepot.ledger.store import Store
+from entrepot.ledger.tasks import Task, tasks
+from entrepot.ledger.usage_query import Window
 from tests.ledger import entry_makers as make
+from tests.ledger.in_postgres import in_postgres
 from tests.ledger.roll_ups import roll_up
 from tests.ledger.traffic import ENDPOINTS, HOUR_NS, START_NS, Traffic
 
@@ -96,7 +100,9 @@ def traffic(seed: int, requests: int, *, dropped: int = 0) -> list[OfAttempt]:
     entries = [entry for _ in range(requests) for entry in made.request()]
     entries = entries[: max(0, len(entries) - dropped)]
     return [
-        msgspec.structs.replace(entry, sender_id=entry.key_id, rules_id=entry.at_ns % 3)
+        msgspec.structs.replace(
+            entry, sender_id=entry.key_id, rules_id=entry.at_ns % 3, task_id=entry.at_ns % 5
+        )
         if isinstance(entry, Reserve)
         else entry
         for entry in entries
@@ -193,6 +199,46 @@ def test_whole_days_and_hours_come_from_the_roll_ups_and_the_rest_from_the_entri
                 )
         assert report(store, Dimension.HOST, since_ns=first, until_ns=last) == before
     assert before.total.attempts > 50
+
+
+def test_a_window_that_begins_in_an_hour_without_entries_says_so() -> None:
+    """Retention deletes entries and keeps the sums: whole hours stay exact, a part of an hour cannot be."""
+    entries = traffic(1, 120)
+    half = START_NS + 5 * HOUR_NS + HOUR_NS // 2
+    with store_with(*entries) as store:
+        before = report(store, Dimension.HOST, since_ns=half)
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql(f"DELETE FROM reserves WHERE at_ns < {START_NS + 6 * HOUR_NS}")
+        after = report(store, Dimension.HOST, since_ns=half)
+        whole = report(store, Dimension.HOST, since_ns=START_NS + 5 * HOUR_NS)
+    in_hour = in_window(entries, START_NS + 5 * HOUR_NS, START_NS + 6 * HOUR_NS)
+    assert (before.deleted_attempts, whole.deleted_attempts) == (0, 0)
+    assert after.deleted_attempts == sum(isinstance(entry, Reserve) for entry in in_hour) > 0
+
+
+def exact(task: Task) -> tuple[object, ...]:
+    """Return what of a task does not depend on the order in which floats are added up."""
+    spent = msgspec.structs.asdict(task.spent)
+    seconds = spent.pop("seconds")
+    return task.task, task.key_id, task.outcome, spent, round(seconds, 6), task.elapsed_s
+
+
+def test_postgresql_gives_the_same_report() -> None:
+    """The same rows in both databases: the same sums, of whatever window and dimensions."""
+    entries = traffic(5, 80, dropped=1)
+    windows = ((None, None), (START_NS + 5 * HOUR_NS + 1, START_NS + 3 * DAY_NS - 7))
+    with store_with(*entries) as store, in_postgres(store) as copy:
+        for since_ns, until_ns in windows:
+            for by in (*((one,) for one in Dimension), (Dimension.TAG, Dimension.DAY, Dimension.HOST)):
+                wanted = report(store, *by, since_ns=since_ns, until_ns=until_ns)
+                assert report(copy, *by, since_ns=since_ns, until_ns=until_ns) == wanted
+            found, there = (tasks(one, since_ns=since_ns, until_ns=until_ns) for one in (copy, store))
+            assert list(map(exact, found.tasks)) == list(map(exact, there.tasks)) != []
+            window = Window(since_ns, until_ns)
+            for by_attempt in (False, True):
+                pieces = booked(copy, "lambda", window, by_attempt=by_attempt).pieces
+                wanted_pieces = booked(store, "lambda", window, by_attempt=by_attempt).pieces
+                assert sorted(map(repr, pieces)) == sorted(map(repr, wanted_pieces))
 
 
 def test_several_dimensions_are_all_pairs_within_the_first() -> None:

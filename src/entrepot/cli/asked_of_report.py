@@ -12,6 +12,7 @@ import typer
 from msgspec import Struct
 
 from entrepot.cli.posted import key_names
+from entrepot.ledger.keys import list_tags, list_teams
 from entrepot.ledger.report import Dimension, GroupNames, Only
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,8 +75,15 @@ def asked(data_dir: Path, window: tuple[str | None, str | None], limits: Limits,
 
 def group_names(data_dir: Path) -> dict[Dimension, dict[str, str]]:
     """Return what keys, teams and tags are called, by their numbers."""
-    keys = {str(number): name for number, name in key_names(data_dir).items()}
-    return {Dimension.KEY: keys, Dimension.TEAM: {}, Dimension.TAG: {}}
+    called = {
+        Dimension.KEY: key_names(data_dir),
+        Dimension.TEAM: list_teams(data_dir),
+        Dimension.TAG: list_tags(data_dir),
+    }
+    return {
+        dimension: {str(number): name for number, name in names.items()}
+        for dimension, names in called.items()
+    }
 
 
 def _numbers(kind: str, wanted: Iterable[str], called: Mapping[str, str]) -> frozenset[int]:
@@ -108,3 +116,10 @@ def instant_ns(text: str, now_ns: int) -> int:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return (instant - _EPOCH) // timedelta(microseconds=1) * _NS_PER_US
+
+
+def deleted_text(attempts: int, where: str) -> str:
+    """Return the warning that entries are gone which the question would need."""
+    return (
+        f"warning: retention deleted the entries of {attempts:,} attempts in {where}; they are missing here"
+    )

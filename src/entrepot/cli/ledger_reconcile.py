@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from entrepot.catalog.load import load_settings
+from entrepot.cli.asked_of_report import deleted_text
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import NOTHING, echo_wrapped, print_columns
@@ -64,6 +65,8 @@ def reconcile(
         raise typer.BadParameter(
             f"the ledger knows no host {host!r}: `entrepot ledger report --by host` has all"
         )
+    if at_host.deleted_attempts:
+        typer.echo(deleted_text(at_host.deleted_attempts, "these days"), err=True)
     result = line_up(lines, at_host, days, tz, called)
     if as_json:
         typer.echo(json.dumps(_as_json(result, host, days, zone), indent=2))

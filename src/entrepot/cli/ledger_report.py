@@ -20,6 +20,7 @@ from entrepot.cli.asked_of_report import (
     Teams,
     Until,
     asked,
+    deleted_text,
 )
 from entrepot.cli.csv_output import STDOUT, CsvFile, write_csv
 from entrepot.cli.ledger_report_shares import show_shares
@@ -188,6 +189,8 @@ def _print_notes(result: Report, *, has_reasoning: bool) -> None:
         notes.append("reasoning tokens are a part of the output")
     if result.overlaps:
         notes.append("groups overlap: a request counts in each of its groups, and once in the total")
+    if result.deleted_attempts:
+        notes.append(deleted_text(result.deleted_attempts, "the hours at its ends"))
     if total.unknown_nusd:
         notes.append("unknown: attempts of which nobody knows the cost, at most; not in $")
     if total.simulated_attempts:

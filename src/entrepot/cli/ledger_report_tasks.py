@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from entrepot.cli.asked_of_report import Asked
+from entrepot.cli.asked_of_report import Asked, deleted_text
 from entrepot.cli.csv_output import write_csv
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import NOTHING, count_text, print_columns, seconds_text, usd_column
@@ -61,7 +61,10 @@ def show_summaries(data_dir: Path, what: Asked, by: Dimension, output: tuple[boo
 
 def _found(data_dir: Path, what: Asked) -> Tasks:
     with posted_store(data_dir) as store:
-        return tasks(store, since_ns=what.since_ns, until_ns=what.until_ns, only=what.only)
+        found = tasks(store, since_ns=what.since_ns, until_ns=what.until_ns, only=what.only)
+    if found.deleted_attempts:
+        typer.echo(deleted_text(found.deleted_attempts, "this period"), err=True)
+    return found
 
 
 def _print_tasks(found: tuple[Task, ...], total: TaskSummary) -> None:
@@ -72,7 +75,7 @@ def _print_tasks(found: tuple[Task, ...], total: TaskSummary) -> None:
     spent = [*(task.spent for task in shown), total.spent]
     print_columns(
         {
-            "task": [*(task.task for task in shown), f"{total.tasks:,} tasks"],
+            "task": [*(task.text or task.task for task in shown), f"{total.tasks:,} tasks"],
             "key": [*(str(task.key_id) for task in shown), ""],
             "outcome": [*(task.outcome.value for task in shown), f"{total.succeeded:,} succeeded"],
             **_columns_of(spent),

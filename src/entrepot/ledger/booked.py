@@ -22,7 +22,7 @@ from entrepot.ledger.entries import QUARTER_NS, Kind
 from entrepot.ledger.rows import prices_from
 from entrepot.ledger.store import Store
 from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, ENDPOINTS, PRICES, RESERVES
-from entrepot.ledger.usage_query import Window, lines_of
+from entrepot.ledger.usage_query import Window, deleted_attempts, lines_of
 
 _TOKENS = ("uncached", "cached", "cache_write", "output", "reasoning", "cache_write_1h")
 
@@ -74,10 +74,14 @@ class PriceVersion(Struct, frozen=True):
 
 
 class BookedAtHost(Struct, frozen=True):
-    """All pieces of a window, and every price version of the host."""
+    """All pieces of a window, and every price version of the host.
+
+    `deleted_attempts` are some of the window, at whatever host, whose entries were deleted by retention.
+    """
 
     pieces: tuple[Piece, ...]
     versions: tuple[PriceVersion, ...]
+    deleted_attempts: int = 0
 
 
 def booked(store: Store, host: str, window: Window, *, by_attempt: bool = False) -> BookedAtHost:
@@ -90,13 +94,14 @@ def booked(store: Store, host: str, window: Window, *, by_attempt: bool = False)
         ]
         of_host = select(ENDPOINTS.c.endpoint_id, ENDPOINTS.c.model).where(ENDPOINTS.c.host == host)
         models = {row[0]: row[1] for row in connection.execute(of_host)}
+        deleted = deleted_attempts(connection, window)
         named = [prices_from(row) for row in connection.execute(select(PRICES))]
     versions = [
         PriceVersion(entry.price_version, models[entry.endpoint_id], entry.prices)
         for entry in named
         if entry.endpoint_id in models
     ]
-    return BookedAtHost(tuple(map(_piece, rows)), tuple(versions))
+    return BookedAtHost(tuple(map(_piece, rows)), tuple(versions), deleted)
 
 
 def _piece(row: Any) -> Piece:  # noqa: ANN401 - a row of the database

@@ -17,7 +17,20 @@ from msgspec import Struct
 
 from entrepot.domain.money import usd_text
 from entrepot.ledger.store import Store
-from entrepot.ledger.usage_query import DAILY, DAY_NS, HOURLY, SUMS, Names, Period, Used, Window, names, used
+from entrepot.ledger.usage_query import (
+    DAILY,
+    DAY_NS,
+    HOURLY,
+    SUMS,
+    Names,
+    Period,
+    Used,
+    Window,
+    deleted_attempts,
+    names,
+    read_from_entries,
+    used,
+)
 
 UNDECLARED = "undeclared"
 NONE = "none"  # a request in no team, without a tag, or from which no rule took an endpoint
@@ -126,13 +139,15 @@ class ReportRow(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """The rows of a report and their sum. Periods stand in order; all else has the dearest first.
 
-    `overlaps`: some requests count in several rows; the total has each once.
+    `overlaps`: some requests count in several rows; the total has each once. `deleted_attempts` are some of
+    the hours in which the window begins and ends, whose entries are gone: only whole hours are exact then.
     """
 
     by: tuple[Dimension, ...]
     rows: tuple[ReportRow, ...]
     total: ReportRow
     overlaps: bool = False
+    deleted_attempts: int = 0
 
 
 def report(
@@ -149,8 +164,10 @@ def report(
     period = _period(by)
     needed = {_ID_OF[dimension] for dimension in by if dimension in _ID_OF}.union(only.ids)
     with store.engine.connect() as connection:
-        parts = list(used(connection, Window(since_ns, until_ns), period, sorted(needed)))
+        window = Window(since_ns, until_ns)
+        parts = list(used(connection, window, period, sorted(needed)))
         named = names(connection)
+        deleted = sum(deleted_attempts(connection, rest) for rest in read_from_entries(window, period))
     sums: dict[tuple[str, ...], list[int]] = {}
     total = [0] * (len(SUMS) + 1)
     group_of = [_groups_of(dimension, period, named) for dimension in by]
@@ -162,7 +179,8 @@ def report(
         _add(total, amounts)
         for groups in product(*(texts(part) for texts in group_of)):
             _add(sums.setdefault(groups, [0] * len(amounts)), amounts)
-    return _shown(by, [ReportRow(groups, *amounts) for groups, amounts in sums.items()], total)
+    shown = _shown(by, [ReportRow(groups, *amounts) for groups, amounts in sums.items()], total)
+    return msgspec.structs.replace(shown, deleted_attempts=deleted)
 
 
 def _shown(by: tuple[Dimension, ...], rows: list[ReportRow], amounts: list[int]) -> Report:
@@ -275,6 +293,7 @@ def as_json(result: Report, called: GroupNames) -> dict[str, object]:
         "rows": [row_json(row, result.by, called) for row in result.rows],
         "total": row_json(result.total, (), {}),
         "groups_overlap": result.overlaps,
+        "deleted_attempts": result.deleted_attempts,
     }
 
 

@@ -7,12 +7,12 @@ cost of tasks that failed counts with those that succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, FromClause, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, FromClause, Select, and_, case, column, func, or_, select, table
 from sqlalchemy.sql.elements import ColumnElement
 
 from entrepot.domain.ids import REQUEST_ID_BYTES, request_id_text
@@ -21,10 +21,11 @@ from entrepot.ledger.entries import NO_TASK
 from entrepot.ledger.report import EVERYTHING, UNDECLARED, Dimension, Only
 from entrepot.ledger.store import Store
 from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, FEEDBACK, RESERVES
-from entrepot.ledger.usage_query import Names, Used, Window, lines_of, names
+from entrepot.ledger.usage_query import Names, Used, Window, deleted_attempts, lines_of, names
 
 WHOLE_TASK = bytes(REQUEST_ID_BYTES)
 _NS_PER_S = 1_000_000_000
+Said = tuple[bool, float | None]  # whether it succeeded, and the client's score
 TaskKey = tuple[int, int | bytes]  # the key that asked; the task's number, or the id of a request without one
 
 
@@ -62,7 +63,8 @@ class Task(Struct, frozen=True):
     """A task of a key: what it took by endpoint and in all, and how it ended.
 
     `task` is its number in hexadecimal, or the id of a request that belongs to no task and that the client
-    reported on. Units: `elapsed_s` seconds from its first reservation to the last end of an attempt.
+    reported on; `text` is what the client called it, where that is stored. Units: `elapsed_s` seconds from
+    its first reservation to the last end of an attempt.
     """
 
     key_id: int
@@ -72,6 +74,7 @@ class Task(Struct, frozen=True):
     spent: Spent
     elapsed_s: float
     by_endpoint: dict[int, Spent]
+    text: str | None = None
 
 
 class TaskSummary(Struct, frozen=True):
@@ -110,10 +113,14 @@ class TaskSummary(Struct, frozen=True):
 
 
 class Tasks(Struct, frozen=True):
-    """The tasks of a window, the dearest first, and the names of what they used."""
+    """The tasks of a window, the dearest first, and the names of what they used.
+
+    `deleted_attempts` are some of the window whose entries were deleted, with whatever task they had.
+    """
 
     tasks: tuple[Task, ...]
     named: Names
+    deleted_attempts: int
 
 
 def tasks(
@@ -130,6 +137,8 @@ def tasks(
         found: dict[TaskKey, _Sums] = {}
         rows = list(_rows(connection, window))
         named = names(connection)
+        texts = _texts(connection)
+        deleted = deleted_attempts(connection, window)
     for row in rows:
         part = Used(row.endpoint_id, 0, row.key_id, row.sender_id, 0, ())
         number = row.task_id or row.lone_request
@@ -137,9 +146,9 @@ def tasks(
             continue
         simulated = row.endpoint_id in named.endpoints and named.endpoints[row.endpoint_id][-1]
         found.setdefault((row.key_id, number), _Sums()).add(row, simulated=simulated)
-    made = [_task(key, sums, said.get(key)) for key, sums in found.items()]
+    made = [_task(key, sums, said.get(key), texts) for key, sums in found.items()]
     made.sort(key=lambda task: (-task.spent.cost_nusd, task.key_id, task.task))
-    return Tasks(tuple(made), named)
+    return Tasks(tuple(made), named, deleted)
 
 
 def summaries(found: Tasks, by: Dimension) -> tuple[TaskSummary, ...]:
@@ -216,25 +225,33 @@ class _Sums:
         self.last_ns = max(self.last_ns, row.last_ns)
 
 
-def _task(key: TaskKey, sums: _Sums, said: tuple[bool, float | None] | None) -> Task:
+def _task(key: TaskKey, sums: _Sums, said: Said | None, texts: Mapping[int, str]) -> Task:
     key_id, task = key
     text = request_id_text(task) if isinstance(task, bytes) else f"{task:016x}"
     outcome = TaskOutcome.UNREPORTED
     if said is not None:
         outcome = TaskOutcome.SUCCEEDED if said[0] else TaskOutcome.FAILED
     elapsed_s = (sums.last_ns - sums.first_ns) / _NS_PER_S
-    return Task(
-        key_id, text, outcome, None if said is None else said[1], sums.spent, elapsed_s, sums.by_endpoint
-    )
+    score = None if said is None else said[1]
+    called = None if isinstance(task, bytes) else texts.get(task)
+    return Task(key_id, text, outcome, score, sums.spent, elapsed_s, sums.by_endpoint, called)
 
 
-def _said(connection: Connection) -> dict[TaskKey, tuple[bool, float | None]]:
+def _texts(connection: Connection) -> dict[int, str]:
+    """Return what clients called their tasks; not every store has a table of it."""
+    if not connection.dialect.has_table(connection, "tasks"):
+        return {}
+    stored = table("tasks", column("task_id"), column("text"))
+    return {row[0]: row[1] for row in connection.execute(select(stored.c.task_id, stored.c.text))}
+
+
+def _said(connection: Connection) -> dict[TaskKey, Said]:
     """Return the last word on each task: on all of it, or without that on one of its answers."""
     first = and_(RESERVES.c.request_id == FEEDBACK.c.request_id, RESERVES.c.attempt == 1)
     asked = FEEDBACK.outerjoin(RESERVES, first)
     query = select(FEEDBACK, RESERVES.c.task_id.label("task_of_request")).select_from(asked)
-    whole: dict[TaskKey, tuple[bool, float | None]] = {}
-    answers: dict[TaskKey, tuple[bool, float | None]] = {}
+    whole: dict[TaskKey, Said] = {}
+    answers: dict[TaskKey, Said] = {}
     for row in connection.execute(query.order_by(FEEDBACK.c.at_ns)):
         task = row.task_id or row.task_of_request or row.request_id
         words = whole if row.request_id == WHOLE_TASK else answers
@@ -247,9 +264,9 @@ def _rows(connection: Connection, window: Window) -> Iterator[Any]:
         yield from connection.execute(query)
 
 
-def _tokens_of(table: FromClause) -> ColumnElement[int]:
+def _tokens_of(rows: FromClause) -> ColumnElement[int]:
     kinds = ("cached", "cache_write", "cache_write_1h", "output")
-    return sum((table.c[f"{kind}_tokens"] for kind in kinds), start=table.c.uncached_tokens)
+    return sum((rows.c[f"{kind}_tokens"] for kind in kinds), start=rows.c.uncached_tokens)
 
 
 def _attempts(window: Window) -> Select[Any]:
@@ -308,6 +325,7 @@ def task_json(task: Task) -> dict[str, object]:
     """Return a task as flat members for `--json` and CSV, money as exact decimals too."""
     return {
         "task": task.task,
+        "text": task.text,
         "key_id": task.key_id,
         "outcome": task.outcome.value,
         "score": task.score,

@@ -84,6 +84,12 @@ class Window(Struct, frozen=True):
         after = () if last is None else (Window(last * unit_ns, self.until_ns),)
         return Window(first, last), tuple(rest for rest in (*before, *after) if not rest.is_empty)
 
+    def widened(self, unit_ns: int) -> Window:
+        """Return the whole periods of `unit_ns` that this window touches, counted since 1970."""
+        first = None if self.since_ns is None else self.since_ns // unit_ns
+        last = None if self.until_ns is None else -(-self.until_ns // unit_ns)
+        return Window(first, last)
+
     @property
     def is_empty(self) -> bool:
         """Return whether no instant is in it."""
@@ -141,6 +147,24 @@ def used(connection: Connection, window: Window, period: Period | None, ids: Seq
         yield Used(row[0], row[1], key_id, sender_id, rules_id, tuple(map(int, row[len(at) :])))
 
 
+def deleted_attempts(connection: Connection, window: Window) -> int:
+    """Return how many attempts of the hours that the window touches are in the roll-ups and no longer there.
+
+    Their entries were deleted by retention: what is read from entries lacks them.
+    """
+    hours = window.widened(HOUR_NS)
+    at = Window(*(None if hour is None else hour * HOUR_NS for hour in (hours.since_ns, hours.until_ns)))
+    rolled_up = select(func.coalesce(func.sum(USAGE_HOURS.c.attempts), 0))
+    there = select(func.count()).select_from(RESERVES)
+    before = connection.execute(_within(rolled_up, USAGE_HOURS.c.hour, hours)).scalar_one()
+    return max(0, int(before) - int(connection.execute(_within(there, RESERVES.c.at_ns, at)).scalar_one()))
+
+
+def read_from_entries(window: Window, period: Period | None) -> tuple[Window, ...]:
+    """Return the parts of the window that no roll-up of the periods covers."""
+    return _split(window, period)[1]
+
+
 def names(connection: Connection) -> Names:
     """Return all names; read after the sums, so that nothing that was used is without one."""
     columns = ("name", "model", "host", "owner_country", "origin_country", "region", "simulated")
@@ -159,7 +183,11 @@ def names(connection: Connection) -> Names:
     )
 
 
-def _parts(window: Window, period: Period | None, ids: Sequence[str]) -> Iterator[Part]:
+def _split(
+    window: Window, period: Period | None
+) -> tuple[list[tuple[Table, Period, Window]], tuple[Window, ...]]:
+    """Return which periods of which roll-ups cover the window, and what is left of it."""
+    rolled_up: list[tuple[Table, Period, Window]] = []
     rest: tuple[Window, ...] = () if window.is_empty else (window,)
     for table, unit in ((USAGE_DAYS, DAILY), (USAGE_HOURS, HOURLY)):
         if period is not None and unit.hours > period.hours:
@@ -169,8 +197,15 @@ def _parts(window: Window, period: Period | None, ids: Sequence[str]) -> Iterato
             whole, others = part.whole(unit.hours * HOUR_NS)
             left += others
             if whole is not None:
-                yield _rolled_up(table, unit, whole, period, ids)
+                rolled_up.append((table, unit, whole))
         rest = tuple(left)
+    return rolled_up, rest
+
+
+def _parts(window: Window, period: Period | None, ids: Sequence[str]) -> Iterator[Part]:
+    rolled_up, rest = _split(window, period)
+    for table, unit, whole in rolled_up:
+        yield _rolled_up(table, unit, whole, period, ids)
     for part in rest:
         yield _attempts(part, period, ids)
         yield _corrections(part, period, ids)
@@ -241,7 +276,10 @@ def _grouped(
     ]
     shown = literal_column("0") if period is None else period
     query = select(table.c.endpoint_id, shown, *(table.c[name] for name in ids), *sums)
-    query = query.select_from(joined).group_by(*grouped)
+    return _within(query.select_from(joined).group_by(*grouped), at, window)
+
+
+def _within(query: Part, at: ColumnElement[int], window: Window) -> Part:
     if window.since_ns is not None:
         query = query.where(at >= window.since_ns)
     if window.until_ns is not None:
