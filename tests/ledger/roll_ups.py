@@ -9,7 +9,7 @@ _MONEY = ["uncached", "cached", "cache_write", "cache_write_1h", "output", "reas
 
 
 def roll_up(store: Store) -> None:
-    """Write usage_hours and usage_days as the fold of all entries that are in the store."""
+    """Compare usage_hours and usage_days with the fold of all entries in the store; write them if empty."""
     tokens = [f"{kind}_tokens" for kind in _TOKENS]
     cost = " + ".join(f"{line}_nusd" for line in _MONEY)
     ids = "r.at_ns, r.endpoint_id, r.key_id, r.sender_id, r.rules_id"
@@ -29,8 +29,13 @@ def roll_up(store: Store) -> None:
     sums = ", ".join(f"sum({name})" for name in ("first", "one", *tokens, "cost", "unknown", "held"))
     with store.engine.begin() as connection:
         for table, seconds in (("usage_hours", 3600), ("usage_days", 86400)):
-            connection.exec_driver_sql(f"DELETE FROM {table}")
-            connection.exec_driver_sql(
-                f"INSERT INTO {table} SELECT at_ns / {seconds * 10**9}, endpoint_id, key_id, sender_id, "
-                f"rules_id, {sums} FROM ({attempts} UNION ALL {corrections}) AS parts GROUP BY 1, 2, 3, 4, 5"
+            fold = (
+                f"SELECT at_ns / {seconds * 10**9}, endpoint_id, key_id, sender_id, rules_id, {sums} "
+                f"FROM ({attempts} UNION ALL {corrections}) AS parts GROUP BY 1, 2, 3, 4, 5"
             )
+            there = connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall()
+            if there:
+                wanted = connection.exec_driver_sql(fold).fetchall()
+                assert sorted(map(tuple, there)) == sorted(map(tuple, wanted))
+            else:
+                connection.exec_driver_sql(f"INSERT INTO {table} {fold}")

@@ -328,13 +328,10 @@ def test_the_end_of_a_period_is_not_in_it() -> None:
 def test_what_is_unknown_stands_apart_until_it_is_known() -> None:
     """Unknown is not zero and not a cost: a column of its own, emptied by the correction that resolves it."""
     known = msgspec.structs.replace(make.correct(1, 400, unknown_nusd=1_000), bill=Bill(output_nusd=400))
-    with store_with(make.reserve(1), make.expire(1, 1_000)) as store:
-        total = report(store, Dimension.HOST).total
-        assert (total.cost_nusd, total.unknown_nusd) == (0, 1_000)
-        store.post([known], Position(1, 2))
-        roll_up(store)
-        total = report(store, Dimension.HOST).total
-        assert (total.cost_nusd, total.unknown_nusd) == (400, 0)
+    for later, sums in (((), (0, 1_000)), ((known,), (400, 0))):
+        with store_with(make.reserve(1), make.expire(1, 1_000), *later) as store:
+            total = report(store, Dimension.HOST).total
+            assert (total.cost_nusd, total.unknown_nusd) == sums
 
 
 def test_a_request_is_counted_where_its_first_attempt_went() -> None:
