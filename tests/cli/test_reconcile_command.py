@@ -52,7 +52,7 @@ def test_the_table_and_the_sentences_say_the_same(made: Path) -> None:
     for cause in planted():
         assert ran.out.count(f": {cause}: ") == 1
     assert "price version 1 explains it: $0.55 input, $0.14 cached, $2.19 output" in " ".join(ran.out.split())
-    assert "ledger $0.81104446, invoice $20.86146834, difference +20.05042388" in ran.out
+    assert "ledger $0.81104446, invoice $20.86146834, difference +$20.05042388" in ran.out
 
 
 def test_an_invoice_that_agrees_exits_0(made: Path, tmp_path: Path) -> None:

@@ -138,6 +138,19 @@ def _signed(amount_nusd: Decimal) -> str:
     return _usd(amount_nusd) if amount_nusd < 0 else f"+{_usd(amount_nusd)}"
 
 
+def _signed_dollars(amount_nusd: Decimal) -> str:
+    sign, digits = ("-", -amount_nusd) if amount_nusd < 0 else ("+", amount_nusd)
+    return f"{sign}${_usd(digits)}"
+
+
+def _aligned(amounts: list[str | None]) -> list[str]:
+    """Return the cells of a column of amounts, all with as many decimals as the finest."""
+    places = max((len(text.partition(".")[2]) for text in amounts if text is not None), default=2)
+    return [
+        NOTHING if text is None else text + "0" * (places - len(text.partition(".")[2])) for text in amounts
+    ]
+
+
 def _print(result: Reconciliation) -> None:
     if result.findings:
         booked_of = {(one.day, one.model, one.attempt): one for one in result.compared}
@@ -145,9 +158,9 @@ def _print(result: Reconciliation) -> None:
         columns = {
             "day": [NOTHING if one.day is None else one.day.isoformat() for one in result.findings],
             "model": [one.model or NOTHING for one in result.findings],
-            "ledger $": [NOTHING if side is None else _usd(side.booked_nusd) for side in sides],
-            "invoice $": [NOTHING if side is None else _usd(side.billed_nusd) for side in sides],
-            "difference $": [_signed(one.nusd) for one in result.findings],
+            "ledger $": _aligned([None if side is None else _usd(side.booked_nusd) for side in sides]),
+            "invoice $": _aligned([None if side is None else _usd(side.billed_nusd) for side in sides]),
+            "difference $": _aligned([_signed(one.nusd) for one in result.findings]),
             "likeliest cause": [one.cause.value for one in result.findings],
         }
         if any(one.attempt for one in result.findings):
@@ -159,10 +172,10 @@ def _print(result: Reconciliation) -> None:
         typer.echo()
     typer.echo(
         f"ledger ${_usd(result.booked_nusd)}, invoice ${_usd(result.billed_nusd)}, "
-        f"difference {_signed(result.billed_nusd - result.booked_nusd)}"
+        f"difference {_signed_dollars(result.billed_nusd - result.booked_nusd)}"
     )
     if result.rounding_nusd:
-        rest = f"{_signed(result.rounding_nusd)} of it is rounding to the invoice's own decimals"
+        rest = f"{_signed_dollars(result.rounding_nusd)} of it is rounding to the invoice's own decimals"
         typer.echo(rest, err=True)
     if result.open_attempts:
         typer.echo(f"{result.open_attempts:,} attempts are still under way here", err=True)
@@ -172,7 +185,7 @@ def _print(result: Reconciliation) -> None:
 
 def _sentence(one: Finding) -> str:
     where = " ".join(part for part in ("" if one.day is None else one.day.isoformat(), one.model) if part)
-    return f"{where or 'on the whole'}: {_signed(one.nusd)}: {one.cause.value}: {one.sentence}"
+    return f"{where or 'on the whole'}: {_signed_dollars(one.nusd)}: {one.cause.value}: {one.sentence}"
 
 
 def _as_json(result: Reconciliation, host: str, days: tuple[date, date], zone: str) -> dict[str, object]:
