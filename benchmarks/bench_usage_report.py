@@ -228,7 +228,7 @@ def rolled_up_figures(data_dir: Path, requests: int) -> Iterator[tuple[str, obje
     yield "usage_hours_rows", hours
     yield "usage_days_rows", days
     windows = {"": slice(0, DAYS * 24), "cut_window_": slice(5, DAYS * 24 - 3)}
-    exact, slowest = True, 0.0
+    exact, slowest, most_used = True, 0.0, 0.0
     with Store.open_existing(DataDir(data_dir).store) as store:
         for name, window in windows.items():
             since_ns, until_ns = ((FIRST_DAY * 24 + hour) * HOUR_NS for hour in (window.start, window.stop))
@@ -239,11 +239,12 @@ def rolled_up_figures(data_dir: Path, requests: int) -> Iterator[tuple[str, obje
 
                 exact &= shown(ask()) == independent(sums, by, window)
                 seconds, used = timed(ask)
-                slowest = max(slowest, seconds if by is not Dimension.HOUR else 0.0)
+                slowest, most_used = max(slowest, seconds), max(most_used, used)
                 yield f"{name}by_{by.value}_s", seconds
                 yield f"{name}by_{by.value}_cpu_s", used
     yield "exact_flag", exact
-    yield "slowest_but_by_hour_s", slowest
+    yield "slowest_s", slowest
+    yield "slowest_cpu_s", most_used
     yield "target_s", TARGET_S
     yield "reached_flag", exact and slowest <= TARGET_S
     seconds, used = timed(lambda: command(data_dir))

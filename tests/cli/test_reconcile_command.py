@@ -55,6 +55,13 @@ def test_the_table_and_the_sentences_say_the_same(made: Path) -> None:
     assert "ledger $0.81104446, invoice $20.86146834, difference +$20.05042388" in ran.out
 
 
+def test_the_page_on_reconciling_shows_what_is_printed(made: Path) -> None:
+    """Its output is the real one."""
+    page = (Path(__file__).parents[2] / "docs/how-to/reconcile.md").read_text()
+    command = ("ledger", "reconcile", made / "invoice.csv", "--host", HOST, "--data-dir", made, *MAPPED)
+    assert f"```\n{entrepot(*command, columns=108).out}```" in page
+
+
 def test_an_invoice_that_agrees_exits_0(made: Path, tmp_path: Path) -> None:
     """The lines of the days without a planted difference."""
     lines = (made / "invoice.csv").read_text().splitlines(keepends=True)

@@ -16,6 +16,7 @@ from entrepot.ledger.entries import Entry, Feedback, NameEndpoint, Reserve, Sett
 from entrepot.ledger.report import Dimension, Only
 from entrepot.ledger.segment import Position
 from entrepot.ledger.store import Store
+from entrepot.ledger.tables import METADATA
 from entrepot.ledger.tasks import WHOLE_TASK, Task, TaskOutcome, summaries, summary, tasks
 from tests.ledger import entry_makers as make
 
@@ -142,6 +143,20 @@ def test_without_a_success_there_is_no_cost_of_one() -> None:
     assert [(one.group, one.cost_per_success_nusd) for one in groups] == [("b@y", 1), ("a@x", None)]
     with store_with() as store, pytest.raises(ValueError, match="expected model, endpoint or host"):
         summaries(tasks(store), Dimension.DAY)
+
+
+def test_a_task_is_shown_by_what_the_client_called_it_where_that_is_stored() -> None:
+    """Not every store has the table; without it there is the number."""
+    with store_with(*attempt(1, 100, task=7)) as store:
+        if "tasks" not in METADATA.tables:
+            with store.engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE tasks (task_id, key_id, at_ns, text)")
+        assert [task.text for task in tasks(store).tasks] == [None]
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO tasks (task_id, key_id, at_ns, text) VALUES (7, 1, 1, 'ticket')"
+            )
+        assert [(task.task, task.text) for task in tasks(store).tasks] == [("0000000000000007", "ticket")]
 
 
 def test_tasks_may_be_confined_to_a_model() -> None:

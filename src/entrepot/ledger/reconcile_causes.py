@@ -43,7 +43,6 @@ class Cause(StrEnum):
     """Why an invoice and the ledger differ."""
 
     CACHED_IN_FULL = "cached tokens charged in full"
-    CACHEDCOUNTED_OTHERWISE = "cached tokens counted otherwise"
     PRICE = "another price"
     MISSING_HERE = "not in the ledger"
     MISSING_AT_HOST = "not on the invoice"
