@@ -389,8 +389,8 @@ def test_the_example_that_ships_is_right() -> None:
     deepseek = loaded.endpoints[0].endpoint.prices
     assert deepseek is not None
     assert (deepseek.source, deepseek.checked) == (
-        "pydantic/genai-prices, snapshot of 2026-05-14",
-        "2026-05-14",
+        "api-docs.deepseek.com/quick_start/pricing",
+        "2026-10-27",
     )
     assert loaded.endpoints[1].endpoint.prices is None
 

@@ -18,6 +18,7 @@ WRITTEN_AS = {
     "declared_ttft_s": "ttft_s",
     "declared_tokens_per_s": "tokens_per_s",
     "prices": "input_usd_per_mtok",
+    "tariff": "rates",
     "host": "name",
 }
 

@@ -55,7 +55,7 @@ def test_json_has_the_names_of_the_file() -> None:
     data = json.loads(settings_text(loaded, as_json=True))
     assert data["server"]["port"] == 8000
     assert data["hosts"][0]["key"] == {"env": "DEEPSEEK_API_KEY"}
-    assert data["hosts"][0]["endpoints"][0]["cached_input_usd_per_mtok"] == "0.0028"
+    assert data["hosts"][0]["endpoints"][0]["cached_input_usd_per_mtok"] == "0.003"
     assert data["hosts"][2]["endpoints"][0]["operations"] == ["chat/completions", "completions"]
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import DataError
 from entrepot.domain.prices import Bill, Prices
+from entrepot.domain.tariff import Rate, Tariff
 from entrepot.ledger.data_dir import FORMAT, DataDir, note_posted
 from entrepot.ledger.entries import (
     Balances,
@@ -260,6 +261,19 @@ def test_an_endpoint_keeps_its_number_until_a_fact_changes(tmp_path: Path) -> No
     assert len(entries_in(tmp_path)) == 5, "two endpoints and three prices, each written once"
 
 
+def test_each_card_of_a_tariff_is_a_price_version_of_its_own(tmp_path: Path) -> None:
+    """An entry names exact unit prices; the same cards have the same numbers after a restart."""
+    plain = Prices(1, 2)
+    night, long = Prices(3, 4, label="16:30–00:30 UTC"), Prices(3, 4, label="prompts above 5 tokens")
+    rates = (Rate(night), Rate(long, above_prompt_tokens=5), Rate(night, valid_from_ns=1))
+    endpoint = msgspec.structs.replace(ENDPOINT, prices=plain, tariff=Tariff(Rate(plain), rates))
+    for _ in range(2):
+        with ledger_in(tmp_path) as ledger:
+            assert ledger.register(endpoint) == EndpointRef(1, 1, versions=(2, 3, 1))
+            assert [ledger.balances.prices[version].prices for version in (1, 2, 3)] == [plain, night, long]
+    assert len(entries_in(tmp_path)) == 4, "an endpoint and three cards, each written once"
+
+
 def test_keys_have_effect_in_an_open_ledger(tmp_path: Path) -> None:
     """A key that is made, budgeted or revoked elsewhere counts after the next refresh."""
     with ledger_in(tmp_path) as ledger:
@@ -316,7 +330,8 @@ def test_the_backlog_is_what_the_poster_has_not_moved(tmp_path: Path) -> None:
         end = ledger.journal.position
         assert end.segment > 2
         behind = ledger.backlog_bytes()
-        assert behind == ledger.journal.bytes_written
+        sizes = [path.stat().st_size for path in sorted(DataDir(tmp_path).journal.glob("*.seg"))]
+        assert behind == sum(sizes[:-1]) + end.offset
         note_posted(DataDir(tmp_path), Position(2, 1_000))
         assert 0 < ledger.backlog_bytes() < behind
         note_posted(DataDir(tmp_path), end)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.outcome import Outcome
-from entrepot.domain.request import Preferences, Slo, Sort
+from entrepot.domain.request import MaxPrice, Preferences, Slo, Sort
 from entrepot.routing.choose import MAX_PLANS, Router
 from entrepot.routing.decision import Decision, ExclusionReason
 from entrepot.routing.score import break_even_usd_per_hour
@@ -20,6 +20,7 @@ from tests.routing.builders import (
     endpoint,
     hosts,
     prices,
+    refuse,
     router_of,
     seen,
     winner,
@@ -336,3 +337,28 @@ def test_plans_of_senders_that_never_repeat_themselves_are_bounded() -> None:
     for number in range(MAX_PLANS + 10):
         decide(router, chat(preferences=Preferences(ignore=(f"host-{number}",))))
     assert len(router._plans) <= MAX_PLANS
+
+
+def test_a_new_price_counts_from_the_next_request_on() -> None:
+    """Plans that were made with the old one are forgotten; the same price again forgets nothing."""
+    router = router_of(endpoint("a", prices("0.10", "0.10")), endpoint("b", prices("0.20", "0.20")))
+    assert winner(router, chat()) == "a"
+    router.reprice({0: prices("0.90", "0.90")})
+    assert winner(router, chat()) == "b"
+    known = router.endpoints
+    router.reprice({0: prices("0.90", "0.90")})
+    assert router.endpoints is known
+    router.reprice({0: prices("0.10", "0.10")})
+    assert winner(router, chat()) == "a"
+
+
+def test_a_price_that_became_unknown_is_refused_to_budgets_and_not_taken_for_cheap() -> None:
+    """It is scored at the dearest of the others, and a limit on prices excludes it."""
+    router = router_of(endpoint("a", prices("0.10", "0.10")), endpoint("b", prices("0.20", "0.20")))
+    router.reprice({0: None})
+    limited = chat(preferences=Preferences(max_price=MaxPrice(input_nusd_per_mtok=10**9)))
+    decision = decide(router, limited)
+    assert [gone.reason for gone in decision.excluded] == [ExclusionReason.NO_PRICE]
+    assert winner(router, limited) == "b"
+    router.reprice({1: None})
+    assert refuse(router, chat(), needs_price=True).code == "no_priced_endpoint"

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from entrepot.catalog.declared import MODEL_NAME, declared_estimate
+from entrepot.catalog.list_prices import ListPrices
+from entrepot.catalog.load_prices import PriceReader, price_reader
 from entrepot.catalog.outside import Outside
 from entrepot.catalog.reading import Table, nearest_text, shown
 from entrepot.catalog.settings import Auth, EndpointSettings, HostSettings
 from entrepot.domain.endpoint import Endpoint, Model, Operation
-from entrepot.domain.prices import Prices
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL = re.compile(r"[!-~]+")
-_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 _CREDENTIALS = {"authorization", "api-key", "proxy-authorization", "cookie"}
 _OURS = {
     *(
@@ -41,13 +40,6 @@ _NEEDED_FIELDS = {"model", "messages", "prompt", "input", "stream", "stream_opti
 _LONGEST_S = 86_400.0
 _AUTHS: Mapping[str, Auth] = {"bearer": "bearer", "api-key": "api-key", "none": "none"}
 _OPERATIONS = {operation.value: operation for operation in Operation}
-_PRICE_KEYS = (
-    "input_usd_per_mtok",
-    "output_usd_per_mtok",
-    "cached_input_usd_per_mtok",
-    "cache_write_usd_per_mtok",
-    "request_usd",
-)
 
 
 def load_hosts(
@@ -56,14 +48,16 @@ def load_hosts(
     """Return the hosts and endpoints of the file; problems are noted in its reading."""
     hosts: dict[str, HostSettings] = {}
     endpoints: list[EndpointSettings] = []
+    lists = ListPrices()
     for table in root.tables("hosts"):
         host = _host(table, outside)
         if host.name and host.name in hosts:
             table.problem("name", f"{host.name} is described twice")
         hosts[host.name] = host
+        prices = price_reader(table, host, lists, source)
         seen: set[str] = set()
         for inner in table.tables("endpoints"):
-            entry = _endpoint(inner, host, models, source)
+            entry = _endpoint(inner, host, models, prices)
             if entry.endpoint.model in seen:
                 inner.problem("model", f"{entry.endpoint.model} is described twice at this host")
             seen.add(entry.endpoint.model)
@@ -101,6 +95,7 @@ def _host(table: Table, outside: Outside) -> HostSettings:
         ),
         cancels_plain_calls=table.flag("cancels_plain_calls", default=True),
         simulated=table.flag("simulated", default=False),
+        price_list=table.text("price_list", None),
     )
     return _with_auth(table, host)
 
@@ -166,19 +161,23 @@ def _headers(table: Table) -> dict[str, str]:
 # -- endpoints
 
 
-def _endpoint(table: Table, host: HostSettings, models: Mapping[str, Model], source: str) -> EndpointSettings:
+def _endpoint(
+    table: Table, host: HostSettings, models: Mapping[str, Model], reader: PriceReader
+) -> EndpointSettings:
     table.require("model", "developer/name")
     table.require("context_tokens", "the context window in tokens")
     name = table.text("model", "")
     if name and not MODEL_NAME.fullmatch(name):
         table.problem("model", f"{shown(name)} is not of the form developer/name")
     operations = _operations(table)
+    upstream_model, source = table.text("upstream_model", name), reader.source
+    priced = reader.read(table, upstream_model, operations)
     context = table.integer("context_tokens", 0, least=1, most=10**9)
     endpoint = Endpoint(
         name=f"{name}@{host.name}",
         model=name,
         host=host.name,
-        prices=_prices(table, operations, source),
+        prices=priced.prices,
         context_tokens=context,
         operations=operations,
         max_output_tokens=table.integer("max_output_tokens", None, least=1, most=context or 10**9),
@@ -198,13 +197,14 @@ def _endpoint(table: Table, host: HostSettings, models: Mapping[str, Model], sou
             table.number("tokens_per_s", None, least=0, most=1e9, above=True), source
         ),
         simulated=host.simulated,
+        tariff=priced.tariff,
     )
     if endpoint.zero_data_retention and endpoint.retention_days:
         table.problem("retention_days", f"{endpoint.retention_days} contradicts zero_data_retention = true")
     entry = EndpointSettings(
         endpoint=endpoint,
         host=host,
-        upstream_model=table.text("upstream_model", name),
+        upstream_model=upstream_model,
         drop_parameters=_dropped(table),
     )
     table.finish()
@@ -225,35 +225,3 @@ def _dropped(table: Table) -> frozenset[str]:
     for name in sorted(dropped & _NEEDED_FIELDS):
         table.problem("drop_parameters", f"{name} cannot be left out of a request")
     return dropped
-
-
-def _prices(table: Table, operations: frozenset[Operation], source: str) -> Prices | None:
-    """Return the prices; None when the file states none, so that nobody takes a missing price for free."""
-    amounts = {key: table.usd_nusd(key, None) for key in _PRICE_KEYS}
-    stated_source, checked = table.text("price_source", None), _checked(table)
-    if not any(key in table for key in (*_PRICE_KEYS, "price_source", "price_checked")):
-        return None
-    table.require("input_usd_per_mtok", 'the price of input, such as "0.55", or leave all prices out')
-    if operations != {Operation.EMBEDDING}:
-        table.require("output_usd_per_mtok", 'the price of output, such as "2.19", or leave all prices out')
-    return Prices(
-        input_nusd_per_mtok=amounts["input_usd_per_mtok"] or 0,
-        output_nusd_per_mtok=amounts["output_usd_per_mtok"] or 0,
-        cached_nusd_per_mtok=amounts["cached_input_usd_per_mtok"],
-        cache_write_nusd_per_mtok=amounts["cache_write_usd_per_mtok"],
-        request_nusd=amounts["request_usd"] or 0,
-        source=stated_source or source,
-        checked=checked,
-    )
-
-
-def _checked(table: Table) -> str:
-    value = table.raw("price_checked")
-    if value is None:
-        return ""
-    if isinstance(value, date):
-        return value.isoformat()[:10]
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        return value
-    table.problem("price_checked", "expected a date, such as 2026-11-24")
-    return ""

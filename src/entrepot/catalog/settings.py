@@ -88,6 +88,8 @@ class HostSettings(Struct, frozen=True):
     Units: seconds. `cancels_plain_calls` is false for hosts that go on computing a non-streamed
     call when its connection closes (llama.cpp's server): those are driven with a stream.
     `first_byte_timeout_s` bounds the wait for the first content, `idle_timeout_s` a silence after it.
+    `price_list` names the provider in genai-prices whose list prices count where an endpoint states none;
+    None: the one that the URL belongs to, "none": no list.
     """
 
     name: str
@@ -105,6 +107,7 @@ class HostSettings(Struct, frozen=True):
     max_connections: int = 1024
     cancels_plain_calls: bool = True
     simulated: bool = False
+    price_list: str | None = None
 
 
 class EndpointSettings(Struct, frozen=True):

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
 import msgspec
 
 from entrepot.catalog.settings import EndpointSettings, HostSettings, Secret, Settings
+from entrepot.catalog.show_prices import instant_text, price_fields, rate_tables
 from entrepot.domain.endpoint import Model, Operation
 from entrepot.domain.estimate import Estimate
-from entrepot.domain.money import usd_text
 
 ENVIRONMENT_ORIGIN = "environment variable "
 FILE_ORIGIN = "file "
@@ -55,7 +56,9 @@ def settings_data(settings: Settings) -> dict[str, object]:
         {
             **_plain_table(_host_fields(host, spell_defaults=True)),
             "endpoints": [
-                _plain(_endpoint_fields(entry)) for entry in settings.endpoints if entry.host == host
+                _plain_table(_endpoint_fields(entry) | _rates(entry))
+                for entry in settings.endpoints
+                if entry.host == host
             ],
         }
         for host in settings.hosts
@@ -78,6 +81,8 @@ def hosts_toml(
         for entry in entries:
             if entry.host.name == host.name:
                 blocks.append(["[[hosts.endpoints]]", *_lines(_endpoint_fields(entry))])
+                for rate in rate_tables(entry.endpoint):
+                    blocks.append(["[[hosts.endpoints.rates]]", *_lines(rate)])
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
 
@@ -108,20 +113,11 @@ def _masked(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _endpoint_fields(entry: EndpointSettings) -> dict[str, object]:
-    endpoint, prices = entry.endpoint, entry.endpoint.prices
+    endpoint = entry.endpoint
     fields: dict[str, object] = {"model": endpoint.model}
     if entry.upstream_model != endpoint.model:
         fields["upstream_model"] = entry.upstream_model
-    if prices is not None:
-        amounts = {
-            "input_usd_per_mtok": prices.input_nusd_per_mtok,
-            "cached_input_usd_per_mtok": prices.cached_nusd_per_mtok,
-            "cache_write_usd_per_mtok": prices.cache_write_nusd_per_mtok,
-            "output_usd_per_mtok": prices.output_nusd_per_mtok,
-            "request_usd": prices.request_nusd or None,
-        }
-        fields |= {name: usd_text(nusd) for name, nusd in amounts.items() if nusd is not None}
-        fields |= {"price_source": prices.source or None, "price_checked": prices.checked or None}
+    fields |= price_fields(endpoint)
     operations = endpoint.operations if endpoint.operations != _DEFAULT_OPERATIONS else frozenset()
     fields |= {
         "context_tokens": endpoint.context_tokens,
@@ -141,6 +137,11 @@ def _endpoint_fields(entry: EndpointSettings) -> dict[str, object]:
         "tokens_per_s": _declared(endpoint.declared_tokens_per_s),
     }
     return fields
+
+
+def _rates(entry: EndpointSettings) -> dict[str, object]:
+    rates = rate_tables(entry.endpoint)
+    return {"rates": rates} if rates else {}
 
 
 def _declared(estimate: Estimate | None) -> float | None:
@@ -166,12 +167,13 @@ def _toml(value: object) -> str:
             return "true" if value else "false"
         case Enum():
             return _text(str(value.value))
+        case datetime():
+            return instant_text(value)
         case int() | float():
             return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        case frozenset():
-            return "[" + ", ".join(sorted(_toml(item) for item in value)) + "]"
-        case list() | tuple():
-            return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case frozenset() | list() | tuple():
+            items = [_toml(item) for item in value]
+            return "[" + ", ".join(sorted(items) if isinstance(value, frozenset) else items) + "]"
         case dict():
             return "{ " + ", ".join(f"{_key(name)} = {_toml(item)}" for name, item in value.items()) + " }"
         case _:
@@ -203,6 +205,8 @@ def _plain(value: object) -> object:
             return value.value
         case Path():
             return str(value)
+        case datetime():
+            return instant_text(value)
         case frozenset():
             return sorted(str(_plain(item)) for item in value)
         case list() | tuple():

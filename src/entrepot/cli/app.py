@@ -14,6 +14,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "serve": ("serve", "serve"),
     "demo": ("demo", "demo"),
     "config": ("config", None),
+    "catalog": ("catalog", None),
     "endpoints": ("endpoints", "endpoints"),
     "requests": ("requests", "requests"),
     "why": ("why", "why"),

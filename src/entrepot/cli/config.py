@@ -13,6 +13,7 @@ from entrepot.catalog.show import settings_text
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.ledger.data_dir import DataDir as DataDirectory
 from entrepot.ledger.data_dir import check_format
+from entrepot.routing.refuse import how_to_price
 
 app = typer.Typer(help="Check a configuration, or show what it amounts to.", no_args_is_help=True)
 
@@ -29,6 +30,10 @@ def check(data_dir: DataDir, config: ConfigFile = Path("entrepot.toml")) -> None
     if DataDirectory(data_dir).format_file.exists():
         check_format(data_dir)
     typer.echo(f"{config}: {len(settings.hosts)} hosts, {len(settings.endpoints)} endpoints, no mistakes")
+    for entry in settings.endpoints:
+        if entry.endpoint.prices is None and entry.endpoint.tariff is None:
+            hint = how_to_price(entry.endpoint)
+            typer.echo(f"{entry.endpoint.name}: no price; keys with a budget cannot use it. {hint}", err=True)
 
 
 @app.command()

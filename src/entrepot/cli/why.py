@@ -251,7 +251,8 @@ def _bill_notes(attempt: AttemptHistory) -> list[str]:
         notes.append("no price is known for this endpoint")
     elif prices.source:
         checked = f", checked {prices.checked}" if prices.checked else ""
-        notes.append(f"price version {attempt.price_version}: {prices.source}{checked}")
+        label = f" ({prices.label})" if prices.label else ""
+        notes.append(f"price version {attempt.price_version}{label}: {prices.source}{checked}")
     return notes
 
 

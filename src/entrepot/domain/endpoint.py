@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from entrepot.domain.estimate import Estimate
 from entrepot.domain.prices import Prices
+from entrepot.domain.tariff import Tariff
 
 
 class Operation(StrEnum):
@@ -37,8 +38,10 @@ class Endpoint(Struct, frozen=True):
     """One model at one host. `name` is `model@host`.
 
     Units: tokens, seconds, tokens/s/user. None means that nobody declared it; rules and preferences
-    read an undeclared attribute as the answer that protects the sender. `max_image_tokens` and its like bound
-    what one image, recording or file of a request can cost: no hard budget can hold one without it.
+    read an undeclared attribute as the answer that protects the sender. `prices` is the plain card,
+    or the one that the choice goes by at present; `tariff` has all of them where there is more than one.
+    `max_image_tokens` and its like bound what one image, recording or file of a request can cost: no hard
+    budget can hold one without it.
     """
 
     name: str
@@ -62,3 +65,4 @@ class Endpoint(Struct, frozen=True):
     declared_ttft_s: Estimate | None = None
     declared_tokens_per_s: Estimate | None = None
     simulated: bool = False
+    tariff: Tariff | None = None

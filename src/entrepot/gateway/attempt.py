@@ -28,8 +28,8 @@ class Attempt:
     """A try of `call` at `target`.
 
     `number` counts from 1 within the request; `place` is the candidate's in the decision. `output_limit` is
-    one that we set, in tokens per choice. `fresh` wants a new connection. `sent` and the attributes after it
-    tell how it went.
+    one that we set, in tokens per choice. `fresh` wants a new connection. `card` has the prices at its
+    sending. `sent` and the attributes after it tell how it went.
     """
 
     in_flight = 0
@@ -57,9 +57,11 @@ class Attempt:
         self.number = number
         self.place = place
         self.began_s = monotonic()
+        self.reserved_ns = call.at_ns if number == 1 else time_ns()
         self.output_limit = output_limit
         prompt_tokens = candidate.bound_prompt_tokens + target.part_tokens(call.parts)
-        self.bound_nusd = target.bound_nusd(call.body.request, prompt_tokens, output_limit)
+        self.bound_nusd = target.bound_nusd(call.body.request, prompt_tokens, output_limit, self.reserved_ns)
+        self.card = target.pricing.card_at(self.reserved_ns, round(candidate.prompt_tokens))
         self._fresh = fresh
 
     @property
@@ -69,10 +71,10 @@ class Attempt:
         return Reserve(
             request_id=call.request_id,
             attempt=self.number,
-            at_ns=call.at_ns if self.number == 1 else time_ns(),
+            at_ns=self.reserved_ns,
             key_id=call.key_id,
             endpoint_id=target.ref.endpoint_id,
-            price_version=target.ref.price_version,
+            price_version=self.card.price_version,
             amount_nusd=self.bound_nusd,
             prompt_bytes=call.body.request.prompt_bytes,
             operation=call.body.request.operation,

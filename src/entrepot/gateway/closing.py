@@ -51,7 +51,7 @@ def _usage(attempt: Attempt, relay: Relay, tokens_per_byte: float) -> Usage | No
 
 def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int) -> Settle:
     call, target = attempt.call, attempt.target
-    ref = target.ref
+    card = target.pricing.billed_card(attempt.reserved_ns, at_ns, usage.prompt_tokens)
     ttft_s, tpot_s, first_tokens, wire_bytes = nan, nan, 0, 0
     answer_id: str | None = None
     if isinstance(relay, StreamRelay):
@@ -68,12 +68,12 @@ def _settle(attempt: Attempt, relay: Relay, usage: Usage, at_ns: int) -> Settle:
         attempt=attempt.number,
         at_ns=at_ns,
         key_id=call.key_id,
-        endpoint_id=ref.endpoint_id,
-        price_version=ref.price_version,
+        endpoint_id=target.ref.endpoint_id,
+        price_version=card.price_version,
         outcome=attempt.outcome,
         http_status=relay.status,
         usage=usage,
-        bill=Bill() if ref.price_version == NO_PRICE else target.prices.bill(usage),
+        bill=Bill() if card.price_version == NO_PRICE else card.prices.bill(usage),
         ttft_s=ttft_s,
         tpot_s=tpot_s,
         answer_s=(relay.ended_s - relay.sent_s) * target.time_scale,
@@ -101,14 +101,13 @@ def _void(attempt: Attempt, at_ns: int, reason: VoidReason) -> Void:
 
 
 def _expire(attempt: Attempt, relay: Relay, at_ns: int) -> Expire:
-    ref = attempt.target.ref
     return Expire(
         request_id=attempt.call.request_id,
         attempt=attempt.number,
         at_ns=at_ns,
         key_id=attempt.call.key_id,
-        endpoint_id=ref.endpoint_id,
-        price_version=ref.price_version,
+        endpoint_id=attempt.target.ref.endpoint_id,
+        price_version=attempt.card.price_version,
         at_most_nusd=attempt.bound_nusd,
         outcome=attempt.outcome,
         reason=ExpireReason.NO_REPORT,

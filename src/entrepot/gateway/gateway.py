@@ -93,6 +93,8 @@ class Gateway:
             settings.routing,
             knowledge,
         )
+        self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
+        self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
         self._ids = RequestIds(secrets.randbits(32))
@@ -280,7 +282,7 @@ class Gateway:
             output_tokens = min(output_tokens, call.body.request.max_output_tokens)
         prompt_tokens = round(attempt.candidate.prompt_tokens)
         tokens = ceil(output_tokens * call.body.request.choices)
-        return min(attempt.bound_nusd, target.prices.bound_nusd(prompt_tokens, tokens))
+        return min(attempt.bound_nusd, attempt.card.prices.bound_nusd(prompt_tokens, tokens))
 
     def _close(self, attempt: Attempt) -> None:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
@@ -366,6 +368,7 @@ class Gateway:
             now_s = monotonic()
             self._book_what_waits()
             self._refresh_keys()
+            self.reprice(time_ns())
             if now_s >= self._accounts_due_s:
                 self.ledger.keep_accounts(time_ns())
                 self._accounts_due_s = now_s + ACCOUNTS_S
@@ -374,6 +377,11 @@ class Gateway:
             for pool in self.pools.values():
                 pool.sweep(now_s)
             self.listener.sweep(now_s)
+
+    def reprice(self, now_ns: int) -> None:
+        """Let the choice go by the prices of this hour, where an endpoint has several."""
+        if self._tariffs:
+            self.router.reprice({target.index: target.prices_now(now_ns) for target in self._tariffs})
 
     def _refresh_keys(self) -> None:
         """Take over what changed; while the log of keys cannot be read, the keys that are known stay."""

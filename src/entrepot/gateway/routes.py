@@ -16,6 +16,7 @@ import msgspec
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import Estimate
+from entrepot.domain.prices import Prices
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
@@ -112,7 +113,7 @@ def endpoints_json(gateway: Gateway, model: str | None = None) -> list[Json]:
 
 def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: float) -> Json:
     kpis = gateway.knowledge.kpis(index, now_s)
-    prices = endpoint.prices
+    prices = gateway.router.endpoints[index].prices  # those of the present hour
     return {
         "name": endpoint.name,
         "model": endpoint.model,
@@ -123,16 +124,8 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "max_completion_tokens": endpoint.max_output_tokens,
         "quantization": endpoint.quantization,
         "simulated": endpoint.simulated,
-        "pricing": None
-        if prices is None
-        else {
-            "input_usd_per_mtok": _usd(prices.input_nusd_per_mtok),
-            "cached_input_usd_per_mtok": _usd(prices.cached_or_input_nusd_per_mtok),
-            "output_usd_per_mtok": _usd(prices.output_nusd_per_mtok),
-            "request_usd": _usd(prices.request_nusd),
-            "source": prices.source,
-            "checked": prices.checked,
-        },
+        "pricing": None if prices is None else _prices_json(prices),
+        "rates": [] if endpoint.tariff is None else [_prices_json(card) for card in endpoint.tariff.cards],
         "kpis": {
             "ttft_s": _estimate(kpis.ttft_s),
             "tpot_s": _estimate(kpis.tpot_s),
@@ -140,6 +133,19 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
             "failure_share": _estimate(kpis.failure_share),
             "in_flight": kpis.in_flight,
         },
+    }
+
+
+def _prices_json(prices: Prices) -> Json:
+    return {
+        "input_usd_per_mtok": _usd(prices.input_nusd_per_mtok),
+        "cached_input_usd_per_mtok": _usd(prices.cached_or_input_nusd_per_mtok),
+        "cache_write_usd_per_mtok": _usd(prices.write_or_input_nusd_per_mtok),
+        "output_usd_per_mtok": _usd(prices.output_nusd_per_mtok),
+        "request_usd": _usd(prices.request_nusd),
+        "label": prices.label,
+        "source": prices.source,
+        "checked": prices.checked,
     }
 
 

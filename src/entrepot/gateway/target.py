@@ -10,14 +10,15 @@ from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Request
 from entrepot.gateway import headers
+from entrepot.gateway.pricing import Pricing
 from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
+from entrepot.ledger.entries import NO_PRICE
 from entrepot.ledger.ledger import EndpointRef
 from entrepot.wire.body import LIMIT_FIELDS
 from entrepot.wire.parts import Parts
 
 USER_AGENT = "entrepot"
-FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
 
 
 class Target:
@@ -37,7 +38,7 @@ class Target:
         self.pool = pool
         self.ref = ref
         self.time_scale = time_scale if settings.endpoint.simulated else 1.0
-        self.prices = settings.endpoint.prices or FREE
+        self.pricing = Pricing(settings.endpoint, ref)
         self._takes_limits = not settings.drop_parameters.issuperset(LIMIT_FIELDS)
         self._most_output_tokens = settings.endpoint.max_output_tokens or settings.endpoint.context_tokens
         self.reply_headers = b"%b: %b\r\n%b: %b\r\n" % (
@@ -49,6 +50,13 @@ class Target:
         if self.endpoint.simulated:
             self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
+
+    def prices_now(self, now_ns: int) -> Prices | None:
+        """Return what an ordinary prompt costs at present, None when no price is known to be valid."""
+        if self.pricing.tariff is None:
+            return self.endpoint.prices
+        card = self.pricing.card_at(now_ns, 0)
+        return None if card.price_version == NO_PRICE else card.prices
 
     def part_tokens(self, parts: Parts) -> int:
         """Return the most tokens that the parts of a request have here, if that is known."""
@@ -77,14 +85,14 @@ class Target:
                 )
         return None
 
-    def bound_nusd(self, request: Request, prompt_tokens: int, limit: int | None) -> int:
+    def bound_nusd(self, request: Request, prompt_tokens: int, limit: int | None, now_ns: int) -> int:
         """Return the most that one attempt of a request can cost here; `limit` is ours, per choice."""
         if request.operation is Operation.EMBEDDING:
             output_tokens = 0
         else:
             sent = limit or request.max_output_tokens if self._takes_limits else None
             output_tokens = (sent or self._most_output_tokens) * request.choices
-        return self.prices.bound_nusd(prompt_tokens, output_tokens)
+        return self.pricing.bound_at(now_ns, prompt_tokens).bound_nusd(prompt_tokens, output_tokens)
 
     def request_head(self, operation: Operation, attempt_id: str, passed: bytes, length: int) -> bytes:
         """Return the head of a request to the host, up to and with its blank line."""

@@ -84,8 +84,8 @@ class Journal:
     """The one writer of a journal directory; appending is for one thread.
 
     `opening` returns the encoded snapshot with which a new segment begins; `now_ns` the instant that is
-    noted in its header; `sync` brings an open file to the disk. Counters may be read by anyone: `entries`,
-    `bytes_written`, `position`, `fault`. A fault stays until the end: after a sync that failed nobody knows
+    noted in its header; `sync` brings an open file to the disk. Anyone may read `sequence` (all records
+    so far), `position` and `fault`. A fault stays until the end: after a sync that failed nobody knows
     what of the file the disk has, and a second one that succeeds would not say.
     Units: bytes, seconds.
     Raises: DataError when the directory cannot be written.
@@ -108,10 +108,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._sync_interval_s = sync_interval_s
         self._sync_file = sync
-        self.entries = 0
-        self.bytes_written = 0
         self.fault: str | None = None
-        self._sequence = 0 if recovered is None else recovered.sequence
+        self.sequence = 0 if recovered is None else recovered.sequence
         self._number = self._offset = self._capacity = 0
         self._fd = -1
         self._prepared: Prepared | None = None
@@ -184,9 +182,7 @@ class Journal:
         except OSError as error:
             raise self._cannot_write(error) from error
         self._offset = end
-        self._sequence += 1
-        self.entries += 1
-        self.bytes_written += end - offset
+        self.sequence += 1
         if not self._awake:
             self._unsynced_since_s = time.monotonic()
             self._awake = True
@@ -237,7 +233,7 @@ class Journal:
         self._wake.set()
 
     def _open_segment(self, prepared: Prepared, *, number: int, needed: int = 0) -> None:
-        header = SegmentHeader(number, self._sequence, self._now_ns()).to_bytes()
+        header = SegmentHeader(number, self.sequence, self._now_ns()).to_bytes()
         content = header + record_bytes(self._opening(), HEADER_BYTES)
         # Twice what is needed now: with many open reservations a segment still takes more than one entry.
         capacity = max(prepared.size_bytes, 2 * (len(content) + needed))
@@ -251,8 +247,7 @@ class Journal:
                 os.ftruncate(self._fd, self._offset)
         self._files.append(prepared.fd)  # in one step: what the thread syncs from here on has both files
         self._fd, self._number, self._offset, self._capacity = prepared.fd, number, len(content), capacity
-        self._sequence += 1
-        self.bytes_written += len(content)
+        self.sequence += 1
 
     def _allocate(self, name: str, size_bytes: int) -> Prepared:
         path = self._directory / name

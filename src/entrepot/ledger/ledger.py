@@ -43,6 +43,7 @@ from entrepot.ledger.entries import (
     encode,
     encode_closing,
     encode_reserve,
+    encode_settle,
     entry_id,
 )
 from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
@@ -65,10 +66,14 @@ _BEYOND_BOOKING = Refusal(
 
 
 class EndpointRef(Struct, frozen=True):
-    """The numbers under which entries speak of an endpoint and its prices."""
+    """The numbers under which entries speak of an endpoint and its prices.
+
+    `price_version` is that of the plain card; `versions` are those of the tariff's cards, in its order.
+    """
 
     endpoint_id: int
     price_version: int
+    versions: tuple[int, ...] = ()
 
 
 class Ledger:
@@ -236,15 +241,21 @@ class Ledger:
             endpoint_id = max(self.balances.endpoints, default=0) + 1
             self._write(msgspec.structs.replace(facts, endpoint_id=endpoint_id))
             self._refs[facts] = endpoint_id
-        if endpoint.prices is None:
-            return EndpointRef(endpoint_id, NO_PRICE)
-        prices = _named_prices(endpoint.prices, endpoint_id)
+        plain, tariff = endpoint.prices, endpoint.tariff
+        return EndpointRef(
+            endpoint_id,
+            NO_PRICE if plain is None else self._price_version(plain, endpoint_id),
+            () if tariff is None else tuple(self._price_version(card, endpoint_id) for card in tariff.cards),
+        )
+
+    def _price_version(self, card: Prices, endpoint_id: int) -> int:
+        prices = _named_prices(card, endpoint_id)
         version = self._refs.get(prices)
         if version is None:
             version = max(self.balances.prices, default=NO_PRICE) + 1
             self._write(msgspec.structs.replace(prices, price_version=version, at_ns=self._opened_ns))
             self._refs[prices] = version
-        return EndpointRef(endpoint_id, version)
+        return version
 
     def reserve(self, entry: Reserve, likely_nusd: int = 0) -> Refusal | None:
         """Set money aside for an attempt, or return why not (402); nothing may be sent before this is None.
@@ -252,8 +263,8 @@ class Ledger:
         The same entry again changes nothing. Soft budgets count `likely_nusd` of it meanwhile.
         Raises: DataError when the journal cannot be written; then nothing is reserved.
         """
-        balances = self.balances
-        if (entry.request_id, entry.attempt) in balances.open:
+        balances, attempt = self.balances, (entry.request_id, entry.attempt)
+        if attempt in balances.open:
             conflict = balances.reserve(entry)
             return None if conflict is None else _duplicate(conflict)
         if self.journal.fault is not None:
@@ -277,9 +288,9 @@ class Ledger:
             if held is not None:
                 self._leases.settle(held, 0)
             raise
-        balances.reserve(entry)
+        balances.opened(attempt, entry)
         if held is not None:
-            self._held[(entry.request_id, entry.attempt)] = held
+            self._held[attempt] = held
         return None
 
     def settle(self, entry: Settle) -> Conflict | None:
@@ -297,7 +308,7 @@ class Ledger:
 
     def expire(self, entry: Expire) -> Conflict | None:
         """Close an attempt as *unknown, at most X*; returns and raises as `settle` does."""
-        return self._close(entry, entry.at_most_nusd)
+        return self._close(entry, 0, entry.at_most_nusd)
 
     def correct(self, entry: Correct) -> Conflict | None:
         """Book what became known of a closed attempt. It may pass a budget; admission then stops.
@@ -341,20 +352,22 @@ class Ledger:
         }
         return sum(sizes.values()) - posted.offset + offset
 
-    def _close(self, entry: Settle | Void | Expire, cost_nusd: int) -> Conflict | None:
-        balances = self.balances
-        reserve = balances.open.get((entry.request_id, entry.attempt))
+    def _close(
+        self, entry: Settle | Void | Expire, spent_nusd: int, unknown_nusd: int = 0
+    ) -> Conflict | None:
+        balances, attempt = self.balances, (entry.request_id, entry.attempt)
+        reserve = balances.open.get(attempt)
         if reserve is None or reserve.key_id != entry.key_id:
             return balances.close(entry)
         try:
-            body = encode_closing(entry)
+            body = encode_settle(entry) if isinstance(entry, Settle) else encode_closing(entry)
         except struct.error:
             return self.expire(_unbelievable(reserve, entry))
         self.journal.append(body)
-        balances.close(entry)
-        held = self._held.pop((entry.request_id, entry.attempt), None)
+        balances.closed(attempt, reserve, spent_nusd, unknown_nusd)
+        held = self._held.pop(attempt, None) if self._held else None
         if held is not None:
-            self._leases.settle(held, cost_nusd)
+            self._leases.settle(held, spent_nusd + unknown_nusd)
         return None
 
     def _payer(self, key_id: int, sender_id: int, at_ns: int) -> Payer:

@@ -8,6 +8,7 @@ knowledge that are due; that changes what is stored of an estimate, never what i
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
@@ -85,11 +86,29 @@ class Router:
         self.settings = settings
         self.knowledge = knowledge
         self._usd_per_s = settings.value_of_time_usd_per_hour / SECONDS_PER_HOUR
-        self._by_model: dict[str, list[tuple[int, Endpoint]]] = {name: [] for name in models}
+        self._plans: dict[_PlanKey, Plan] = {}
+        self._index()
+
+    def reprice(self, prices: Mapping[int, Prices | None]) -> None:
+        """Go by these prices from now on, at the endpoints of these indexes; None is unknown.
+
+        They are those of an ordinary prompt at the present hour; dearer tiers of long prompts are not yet
+        in the score. (The issue "The choice" adds them.)
+        """
+        changed = {index: new for index, new in prices.items() if new != self.endpoints[index].prices}
+        if changed:
+            self.endpoints = tuple(
+                replace(endpoint, prices=changed[index]) if index in changed else endpoint
+                for index, endpoint in enumerate(self.endpoints)
+            )
+            self._plans.clear()
+            self._index()
+
+    def _index(self) -> None:
+        self._by_model: dict[str, list[tuple[int, Endpoint]]] = {name: [] for name in self.models}
         for index, endpoint in enumerate(self.endpoints):
             self._by_model.setdefault(endpoint.model, []).append((index, endpoint))
         self._prices = [endpoint.prices or self._dearest(endpoint.model) for endpoint in self.endpoints]
-        self._plans: dict[_PlanKey, Plan] = {}
 
     def decide(
         self, request: Request, *, now_s: float, draw: float, draw_pick: float, needs_price: bool = False

@@ -42,9 +42,7 @@ _KINDS = {
     ExclusionReason.OPERATION: _Kind(
         404, NOT_FOUND, "operation_not_served", "model", "Ask another model, or another path."
     ),
-    ExclusionReason.NO_PRICE: _Kind(
-        404, NOT_FOUND, "no_priced_endpoint", "model", "Declare prices in the configuration, or use no limit."
-    ),
+    ExclusionReason.NO_PRICE: _Kind(404, NOT_FOUND, "no_priced_endpoint", "model", "Or use no limit."),
     ExclusionReason.CONTEXT: _Kind(
         400,
         INVALID_REQUEST,
@@ -95,8 +93,26 @@ def nothing_eligible(
     if len(excluded) > MAX_NAMED:
         sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
     message = f"No endpoint of {' or '.join(request.models)} may serve this request"
-    message += f"{_offer(last, nearest, endpoints)}: {'; '.join(sentences)}. {kind.next_step}"
+    message += f"{_offer(last, nearest, endpoints)}: {'; '.join(sentences)}. "
+    if last is ExclusionReason.NO_PRICE:
+        message += f"{how_to_price(endpoints[nearest[0].endpoint_index])} "
+    message += kind.next_step
     return Refusal(kind.http_status, kind.type, kind.code, message, kind.param)
+
+
+def how_to_price(endpoint: Endpoint) -> str:
+    """Return what to write in the configuration so that the price of an endpoint is known."""
+    place = f"the [[hosts.endpoints]] of {endpoint.model} at the host {endpoint.host}"
+    if endpoint.tariff is not None:
+        return (
+            f"No price in {place} is valid at present: "
+            "look at its price_valid_from, price_valid_until and rates."
+        )
+    return (
+        f"In the configuration, write input_usd_per_mtok and output_usd_per_mtok into {place}, or "
+        'price_list = "…" into its [[hosts]] for the list prices of a provider (they need pip install '
+        '"entrepot[prices]").'
+    )
 
 
 def _offer(last: ExclusionReason, nearest: Sequence[Exclusion], endpoints: Sequence[Endpoint]) -> str:

@@ -129,11 +129,17 @@ class Balances:
         if known is not None:
             same = encode(known) == encode(entry)
             return None if same else Conflict(entry, ConflictReason.OTHER_CONTENT)
-        self.open[attempt] = entry
-        self.newest_ns = max(self.newest_ns, entry.at_ns)
-        for account in self._accounts(entry.key_id, entry.sender_id):
-            account.balance.reserved_nusd += entry.amount_nusd
+        self.opened(attempt, entry)
         return None
+
+    def opened(self, attempt: AttemptId, entry: Reserve) -> None:
+        """Count a reservation of an attempt that has none."""
+        self.open[attempt] = entry
+        at_ns, amount_nusd = entry.at_ns, entry.amount_nusd
+        self.newest_ns = max(self.newest_ns, at_ns)
+        accounts = self._counted.get((entry.key_id, entry.sender_id))
+        for account in accounts or self._accounts(entry.key_id, entry.sender_id):
+            account.balance.reserved_nusd += amount_nusd
 
     def close(self, entry: Closing) -> Conflict | None:
         """Close the reservation of an attempt by what it cost, by nothing, or by *at most X*."""
@@ -143,14 +149,28 @@ class Balances:
             return Conflict(entry, ConflictReason.NOT_OPEN)
         if reserve.key_id != entry.key_id:
             return Conflict(entry, ConflictReason.OTHER_KEY)
-        del self.open[attempt]
-        spent_nusd = entry.bill.total_nusd if isinstance(entry, Settle) else 0
-        unknown_nusd = entry.at_most_nusd if isinstance(entry, Expire) else 0
-        quarter = reserve.at_ns // QUARTER_NS
-        for account in self._accounts(reserve.key_id, reserve.sender_id):
-            account.balance.reserved_nusd -= reserve.amount_nusd
-            account.count(quarter, spent_nusd, unknown_nusd)
+        match entry:
+            case Settle():
+                self.closed(attempt, reserve, entry.bill.total_nusd, 0)
+            case Void():
+                self.closed(attempt, reserve, 0, 0)
+            case Expire():
+                self.closed(attempt, reserve, 0, entry.at_most_nusd)
         return None
+
+    def closed(self, attempt: AttemptId, reserve: Reserve, spent_nusd: int, unknown_nusd: int) -> None:
+        """Count an open reservation as closed: by what was spent, or is *unknown, at most* so much."""
+        del self.open[attempt]
+        amount_nusd, quarter = reserve.amount_nusd, reserve.at_ns // QUARTER_NS
+        counted_nusd = spent_nusd + unknown_nusd
+        accounts = self._counted.get((reserve.key_id, reserve.sender_id))
+        for account in accounts or self._accounts(reserve.key_id, reserve.sender_id):
+            balance, quarters = account.balance, account.quarters
+            balance.reserved_nusd -= amount_nusd
+            if counted_nusd:
+                balance.spent_nusd += spent_nusd
+                balance.unknown_nusd += unknown_nusd
+                quarters[quarter] = quarters.get(quarter, 0) + counted_nusd
 
     def correct(self, entry: Correct) -> Conflict | None:
         """Add what became known about a closed attempt; it may pass a budget."""
