@@ -40,6 +40,10 @@ def spent(tmp_path: Path) -> Path:
         ("country", "CN"),
         ("key", "1 team"),
         ("day", "2025-11-24"),
+        ("hour", "2025-11-24"),
+        ("region", "undeclared"),
+        ("team", "none"),
+        ("rule", "none"),
     ],
 )
 def test_a_report_covers_what_is_in_the_journal_without_asking_to_post(

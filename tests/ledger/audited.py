@@ -30,7 +30,6 @@ from entrepot.ledger.ledger import EndpointRef
 from entrepot.ledger.poster import run
 from entrepot.ledger.tables import METADATA
 from tests.ledger.journals import journal_in
-from tests.ledger.roll_ups import roll_up
 from tests.ledger.traffic import HOUR_NS, START_NS, Traffic
 
 SENDERS = {1: NameSender(1, 1, 7, (3, 4)), 2: NameSender(2, 2, 7, (4,))}  # key 3 is in no team
@@ -71,7 +70,6 @@ def posted(data_dir: Path, requests: int, *, step_ns: int = HOUR_NS) -> list[Ent
     """Write requests into a journal, post them into SQLite, and return the entries."""
     written = write_journal(data_dir, requests, step_ns=step_ns)
     run(data_dir, follow=False)
-    roll_up(DataDir(data_dir).store)
     return written
 
 

@@ -21,7 +21,6 @@ from entrepot.ledger.poster import run
 from entrepot.ledger.segment import segment_numbers, segment_path
 from tests.ledger import audited
 from tests.ledger import entry_makers as make
-from tests.ledger.roll_ups import roll_up
 from tests.ledger.traffic import ENDPOINTS, SECOND_NS, START_NS, write, write_requests
 
 REQUESTS = 60
@@ -33,7 +32,6 @@ def posted(tmp_path: Path) -> Path:
     """A data directory with some requests, all posted."""
     write_requests(tmp_path, REQUESTS, segment_bytes=16 * 1024)
     run(tmp_path, follow=False)
-    roll_up(DataDir(tmp_path).store)
     return tmp_path
 
 
@@ -89,7 +87,6 @@ def test_open_reservations_are_listed_and_fail_only_when_they_are_old(tmp_path: 
     for number in (1, 2):
         write(ledger, make.reserve(number, 1_000))
     run(tmp_path, follow=False)
-    roll_up(DataDir(tmp_path).store)
     soon = audit(tmp_path, make.AT_NS + SECOND_NS)
     assert soon.ok
     assert [(entry.amount_nusd, entry.age_s) for entry in soon.open] == [(1_000, 1.0)] * 2

@@ -1,60 +1,106 @@
-"""What was used and what it cost, by host, model, key, country or day: sums over the store's entries.
+"""What was used and what it cost, by host, model, key, team, country, day and more: sums of the store.
 
 An attempt belongs to the period in which it was reserved, and so do its corrections, so a period that was
-reported does not move when an answer ends after midnight. Sums are made by the database, in integers; a
-report that read the entries itself would have to read all of them.
+reported does not move when an answer ends after midnight. Sums are made by the database, in integers, from
+its roll-ups where a period is whole; a report that read the entries itself would have to read all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from itertools import product
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, FromClause, Select, and_, case, func, select
-from sqlalchemy.sql.elements import ColumnElement
 
 from entrepot.domain.money import usd_text
 from entrepot.ledger.store import Store
-from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, ENDPOINTS, RESERVES
+from entrepot.ledger.usage_query import (
+    DAILY,
+    DAY_NS,
+    HOURLY,
+    SUMS,
+    Names,
+    Period,
+    Used,
+    Window,
+    deleted_attempts,
+    names,
+    read_from_entries,
+    used,
+)
 
-DAY_NS = 86_400 * 1_000_000_000
 UNDECLARED = "undeclared"
+NONE = "none"  # a request in no team, without a tag, or from which no rule took an endpoint
+MOST_DIMENSIONS = 3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOKENS = (
-    "uncached_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
-_LINES = (
-    "uncached_nusd",
-    "cached_nusd",
-    "cache_write_nusd",
-    "cache_write_1h_nusd",
-    "output_nusd",
-    "reasoning_nusd",
-    "request_nusd",
-)
+
+__all__ = ["DAY_NS", "Dimension", "Only", "Report", "ReportRow", "as_json", "report"]
 
 
 class Dimension(StrEnum):
-    """By what a report adds up."""
+    """By what a report adds up. `country` is that of the host's owner, `origin` that of the model."""
 
     HOST = "host"
     MODEL = "model"
+    ENDPOINT = "endpoint"
     KEY = "key"
+    TEAM = "team"
+    TAG = "tag"
     COUNTRY = "country"
+    ORIGIN = "origin"
+    REGION = "region"
+    RULE = "rule"
+    HOUR = "hour"
     DAY = "day"
+    MONTH = "month"
+
+    @property
+    def is_time(self) -> bool:
+        """Return whether its groups are periods, which stand in order."""
+        return self in (Dimension.HOUR, Dimension.DAY, Dimension.MONTH)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Return whether a request may count in several of its groups."""
+        return self in (Dimension.TAG, Dimension.RULE)
+
+
+class Only(Struct, frozen=True):
+    """What a report is confined to: any of the values of each; empty is without a limit."""
+
+    models: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    keys: frozenset[int] = frozenset()
+    teams: frozenset[int] = frozenset()
+    tags: frozenset[int] = frozenset()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the numbers that are needed to tell."""
+        keys = ("key_id",) if self.keys else ()
+        return (*keys, "sender_id") if self.teams or self.tags else keys
+
+    def has(self, part: Used, named: Names) -> bool:
+        """Return whether the part is among them."""
+        _, model, host, *_ = named.endpoints.get(part.endpoint_id, _UNNAMED)
+        team, tags = named.senders.get(part.sender_id, (0, ()))
+        return (
+            (not self.models or model in self.models)
+            and (not self.hosts or host in self.hosts)
+            and (not self.keys or part.key_id in self.keys)
+            and (not self.teams or team in self.teams)
+            and (not self.tags or not self.tags.isdisjoint(tags))
+        )
+
+
+EVERYTHING = Only()
 
 
 class ReportRow(Struct, frozen=True):
-    """One line of a report; `group` is the host, model, owner country or day (UTC), or the number of the key.
+    """One line of a report; `groups` has its host, day (UTC), number of a key …, one for each dimension.
 
     Units: tokens, nano-USD. `requests` are counted where their first attempt went, so that groups add up.
     Reasoning is a part of the output. `unknown_nusd` is what attempts of unknown cost may have cost at most,
@@ -62,10 +108,9 @@ class ReportRow(Struct, frozen=True):
     `simulated_attempts` went to simulated endpoints: nobody paid for those.
     """
 
-    group: str
+    groups: tuple[str, ...]
     requests: int = 0
     attempts: int = 0
-    simulated_attempts: int = 0
     uncached_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -75,8 +120,14 @@ class ReportRow(Struct, frozen=True):
     cost_nusd: int = 0
     unknown_nusd: int = 0
     reserved_nusd: int = 0
+    simulated_attempts: int = 0
     token_share: float = 0.0
     cost_share: float = 0.0
+
+    @property
+    def group(self) -> str:
+        """Return its groups as one text."""
+        return ", ".join(self.groups)
 
     @property
     def tokens(self) -> int:
@@ -86,126 +137,122 @@ class ReportRow(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The rows of a report and their sum. Days stand in order; all else has the dearest first."""
+    """The rows of a report and their sum. Periods stand in order; all else has the dearest first.
 
-    by: Dimension
+    `overlaps`: some requests count in several rows; the total has each once. `deleted_attempts` are some of
+    the hours in which the window begins and ends, whose entries are gone: only whole hours are exact then.
+    """
+
+    by: tuple[Dimension, ...]
     rows: tuple[ReportRow, ...]
     total: ReportRow
+    overlaps: bool = False
+    deleted_attempts: int = 0
 
 
 def report(
-    store: Store, by: Dimension, *, since_ns: int | None = None, until_ns: int | None = None
+    store: Store,
+    *by: Dimension,
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+    only: Only = EVERYTHING,
 ) -> Report:
     """Return what was reserved from `since_ns` on and before `until_ns`, with its corrections.
 
     Units: Unix nanoseconds; None is without a limit.
     """
-    sums: dict[str, dict[str, int]] = {}
+    period = _period(by)
+    needed = {_ID_OF[dimension] for dimension in by if dimension in _ID_OF}.union(only.ids)
     with store.engine.connect() as connection:
-        for query in (_attempts(by, since_ns, until_ns), _corrections(by, since_ns, until_ns)):
-            _add_up(connection, query, by, sums)
-    rows = [ReportRow(group, **amounts) for group, amounts in sums.items()]
-    total = _sum(rows)
+        window = Window(since_ns, until_ns)
+        parts = list(used(connection, window, period, sorted(needed)))
+        named = names(connection)
+        deleted = sum(deleted_attempts(connection, rest) for rest in read_from_entries(window, period))
+    sums: dict[tuple[str, ...], list[int]] = {}
+    total = [0] * (len(SUMS) + 1)
+    group_of = [_groups_of(dimension, period, named) for dimension in by]
+    for part in parts:
+        if not only.has(part, named):
+            continue
+        simulated = part.sums[1] if named.endpoints.get(part.endpoint_id, _UNNAMED)[-1] else 0
+        amounts = (*part.sums, simulated)
+        _add(total, amounts)
+        for groups in product(*(texts(part) for texts in group_of)):
+            _add(sums.setdefault(groups, [0] * len(amounts)), amounts)
+    shown = _shown(by, [ReportRow(groups, *amounts) for groups, amounts in sums.items()], total)
+    return msgspec.structs.replace(shown, deleted_attempts=deleted)
+
+
+def _shown(by: tuple[Dimension, ...], rows: list[ReportRow], amounts: list[int]) -> Report:
+    total = ReportRow(("total",), *amounts)
     shared = [_with_shares(row, total) for row in rows]
-    shared.sort(key=_day_order if by is Dimension.DAY else _dearest_first)
-    return Report(by, tuple(shared), _with_shares(total, total))
+    shared.sort(key=_order(by, shared))
+    # Without attempts of its own a group has only corrections, which no other has either.
+    overlaps = sum(row.attempts for row in rows) != total.attempts
+    return Report(by, tuple(shared), _with_shares(total, total), overlaps)
 
 
-def _attempts(by: Dimension, since_ns: int | None, until_ns: int | None) -> Select[*tuple[Any, ...]]:
-
-    same = and_(RESERVES.c.request_id == CLOSINGS.c.request_id, RESERVES.c.attempt == CLOSINGS.c.attempt)
-    is_open = CLOSINGS.c.request_id.is_(None)
-    sums = [
-        func.sum(case((RESERVES.c.attempt == 1, 1), else_=0)).label("requests"),
-        func.count().label("attempts"),
-        func.sum(case((ENDPOINTS.c.simulated, 1), else_=0)).label("simulated_attempts"),
-        *(func.coalesce(func.sum(CLOSINGS.c[name]), 0).label(name) for name in _TOKENS),
-        func.coalesce(func.sum(_lines_of(CLOSINGS)), 0).label("cost_nusd"),
-        func.coalesce(func.sum(CLOSINGS.c.unknown_nusd), 0).label("unknown_nusd"),
-        func.sum(case((is_open, RESERVES.c.amount_nusd), else_=0)).label("reserved_nusd"),
-    ]
-    joined = RESERVES.outerjoin(CLOSINGS, same).outerjoin(ENDPOINTS, _named())
-    return _grouped(joined, by, sums, since_ns, until_ns)
-
-
-def _corrections(by: Dimension, since_ns: int | None, until_ns: int | None) -> Select[*tuple[Any, ...]]:
-    """What was corrected later, in the period in which the attempt was reserved."""
-    same = and_(
-        RESERVES.c.request_id == CORRECTIONS.c.request_id, RESERVES.c.attempt == CORRECTIONS.c.attempt
-    )
-    sums = [
-        *(func.sum(CORRECTIONS.c[name]).label(name) for name in _TOKENS),
-        func.sum(_lines_of(CORRECTIONS)).label("cost_nusd"),
-        func.sum(-CORRECTIONS.c.unknown_nusd).label("unknown_nusd"),
-    ]
-    joined = CORRECTIONS.join(RESERVES, same).outerjoin(ENDPOINTS, _named())
-    return _grouped(joined, by, sums, since_ns, until_ns)
+_UNNAMED = (UNDECLARED, UNDECLARED, UNDECLARED, None, None, None, False)
+_ID_OF = {
+    Dimension.KEY: "key_id",
+    Dimension.TEAM: "sender_id",
+    Dimension.TAG: "sender_id",
+    Dimension.RULE: "rules_id",
+}
+_OF_ENDPOINT = (
+    Dimension.ENDPOINT,
+    Dimension.MODEL,
+    Dimension.HOST,
+    Dimension.COUNTRY,
+    Dimension.ORIGIN,
+    Dimension.REGION,
+)
 
 
-def _named() -> ColumnElement[bool]:
-    return RESERVES.c.endpoint_id == ENDPOINTS.c.endpoint_id
+def _period(by: tuple[Dimension, ...]) -> Period | None:
+    if Dimension.HOUR in by:
+        return HOURLY
+    return DAILY if any(dimension.is_time for dimension in by) else None
 
 
-def _lines_of(table: FromClause) -> ColumnElement[int]:
-    first, *others = (table.c[name] for name in _LINES)
-    return sum(others, start=first)
+def _groups_of(
+    dimension: Dimension, period: Period | None, named: Names
+) -> Callable[[Used], tuple[str, ...]]:
+    """Return a function that tells in which groups of the dimension a part counts."""
+    if dimension in _OF_ENDPOINT:
+        place = _OF_ENDPOINT.index(dimension)
+        texts = {number: (str(row[place] or UNDECLARED),) for number, row in named.endpoints.items()}
+        return lambda part: texts.get(part.endpoint_id, (UNDECLARED,))
+    if dimension.is_time:
+        hours = 1 if period is None else period.hours
+        return lambda part: (_period_text(dimension, part.period * hours),)
+    match dimension:
+        case Dimension.TEAM:
+            teams = {number: (str(team or NONE),) for number, (team, _) in named.senders.items()}
+            return lambda part: teams.get(part.sender_id, (NONE,))
+        case Dimension.TAG:
+            tags = {number: tuple(map(str, tags)) for number, (_, tags) in named.senders.items()}
+            return lambda part: tags.get(part.sender_id) or (NONE,)
+        case Dimension.RULE:
+            return lambda part: named.rules.get(part.rules_id) or (NONE,)
+        case _:
+            return lambda part: (str(part.key_id),)
 
 
-def _grouped(
-    joined: FromClause,
-    by: Dimension,
-    sums: Sequence[ColumnElement[int]],
-    since_ns: int | None,
-    until_ns: int | None,
-) -> Select[*tuple[Any, ...]]:
-    group = _group_column(by).label("group")
-    query = select(group, *sums).select_from(joined).group_by(group)
-    if since_ns is not None:
-        query = query.where(RESERVES.c.at_ns >= since_ns)
-    if until_ns is not None:
-        query = query.where(RESERVES.c.at_ns < until_ns)
-    return query
+def _period_text(dimension: Dimension, hour: int) -> str:
+    at = _EPOCH + timedelta(hours=hour)
+    match dimension:
+        case Dimension.HOUR:
+            return f"{at:%Y-%m-%d %H:00}"
+        case Dimension.MONTH:
+            return f"{at:%Y-%m}"
+        case _:
+            return f"{at:%Y-%m-%d}"
 
 
-def _group_column(by: Dimension) -> ColumnElement[object]:
-    match by:
-        case Dimension.HOST:
-            return func.coalesce(ENDPOINTS.c.host, UNDECLARED)
-        case Dimension.MODEL:
-            return func.coalesce(ENDPOINTS.c.model, UNDECLARED)
-        case Dimension.COUNTRY:
-            return func.coalesce(ENDPOINTS.c.owner_country, UNDECLARED)
-        case Dimension.KEY:
-            return RESERVES.c.key_id
-        case Dimension.DAY:
-            return RESERVES.c.at_ns // DAY_NS
-
-
-def _add_up(
-    connection: Connection,
-    query: Select[*tuple[Any, ...]],
-    by: Dimension,
-    sums: dict[str, dict[str, int]],
-) -> None:
-    for row in connection.execute(query).mappings():
-        amounts = sums.setdefault(_group_text(by, row["group"]), {})
-        for name, amount in row.items():
-            if name != "group":
-                # int(): PostgreSQL adds integers up to a decimal
-                amounts[name] = amounts.get(name, 0) + int(amount)
-
-
-def _group_text(by: Dimension, group: object) -> str:
-    if by is Dimension.DAY and isinstance(group, int):
-        return (_EPOCH + timedelta(days=group)).date().isoformat()
-    return str(group)
-
-
-def _sum(rows: list[ReportRow]) -> ReportRow:
-    names = [
-        name for name in ReportRow.__struct_fields__ if name not in ("group", "token_share", "cost_share")
-    ]
-    return ReportRow("total", **{name: sum(getattr(row, name) for row in rows) for name in names})
+def _add(sums: list[int], amounts: Iterable[int]) -> None:
+    for place, amount in enumerate(amounts):
+        sums[place] += amount
 
 
 def _with_shares(row: ReportRow, total: ReportRow) -> ReportRow:
@@ -216,27 +263,51 @@ def _with_shares(row: ReportRow, total: ReportRow) -> ReportRow:
     )
 
 
-def _day_order(row: ReportRow) -> tuple[int, int, str]:
-    return (0, 0, row.group)
+Place = tuple[int, int, str]
 
 
-def _dearest_first(row: ReportRow) -> tuple[int, int, str]:
-    return (-row.cost_nusd, -row.tokens, row.group)
+def _order(by: tuple[Dimension, ...], rows: list[ReportRow]) -> Callable[[ReportRow], tuple[Place, ...]]:
+    """Return a sorting key: each dimension within those before it."""
+    cost: dict[tuple[str, ...], list[int]] = {}
+    for row in rows:
+        for end in range(1, len(by) + 1):
+            _add(cost.setdefault(row.groups[:end], [0, 0]), (row.cost_nusd, row.tokens))
+
+    def place(row: ReportRow, end: int) -> Place:
+        if by[end].is_time:
+            return (0, 0, row.groups[end])
+        dollars, tokens = cost[row.groups[: end + 1]]
+        return (-dollars, -tokens, row.groups[end])
+
+    return lambda row: tuple(place(row, end) for end in range(len(by)))
 
 
-def as_json(result: Report, names: Mapping[str, str]) -> dict[str, object]:
-    """Return the report for `--json`; `names` has what a group is called beside its number."""
+GroupNames = Mapping[Dimension, Mapping[str, str]]
+
+
+def as_json(result: Report, called: GroupNames) -> dict[str, object]:
+    """Return the report for `--json`; `called` has what groups are called beside their numbers."""
+    by = result.by[0].value if len(result.by) == 1 else [dimension.value for dimension in result.by]
     return {
-        "by": result.by.value,
-        "rows": [_row_json(row, names) for row in result.rows],
-        "total": _row_json(result.total, {}),
+        "by": by,
+        "rows": [row_json(row, result.by, called) for row in result.rows],
+        "total": row_json(result.total, (), {}),
+        "groups_overlap": result.overlaps,
+        "deleted_attempts": result.deleted_attempts,
     }
 
 
-def _row_json(row: ReportRow, names: Mapping[str, str]) -> dict[str, object]:
-    shown: dict[str, object] = msgspec.structs.asdict(row)
-    if row.group in names:
-        shown["name"] = names[row.group]
+def row_json(row: ReportRow, by: tuple[Dimension, ...], called: GroupNames) -> dict[str, object]:
+    """Return a row as flat members: its groups, their names, the sums, and dollars as exact decimals."""
+    shown: dict[str, object] = {"group": row.group}
+    for dimension, group in zip(by, row.groups, strict=False):
+        shown[dimension.value] = group
+        name = called.get(dimension, {}).get(group)
+        if name is not None:
+            shown["name" if len(by) == 1 else f"{dimension.value}_name"] = name
+    amounts = msgspec.structs.asdict(row)
+    del amounts["groups"]
+    shown |= amounts
     shown["tokens"] = row.tokens
     for name in ("cost", "unknown", "reserved"):
         shown[f"{name}_usd"] = usd_text(getattr(row, f"{name}_nusd"))
