@@ -131,8 +131,8 @@ def quarter_of(*of: int) -> int:
     ("quarter", "kept_at"),
     [
         ((2026, 3, 20, 9, 45), (2026, 3, 20, 9, 45)),  # now
-        ((2026, 3, 19, 6, 45), (2026, 3, 19, 6, 45)),  # 27 hours ago: its day may still run
-        ((2026, 3, 19, 6, 30), (2026, 3, 1, 14, 0)),  # older: part of the month for every zone
+        ((2026, 3, 19, 5, 45), (2026, 3, 19, 5, 45)),  # 28 hours ago: its day may still run
+        ((2026, 3, 19, 5, 30), (2026, 3, 1, 14, 0)),  # older: part of the month for every zone
         ((2026, 3, 1, 14, 15), (2026, 3, 1, 14, 0)),
         ((2026, 3, 1, 14, 0), (2026, 3, 1, 14, 0)),
         ((2026, 3, 1, 13, 45), (2026, 3, 1, 13, 45)),  # some zone's month began after it

@@ -88,7 +88,7 @@ def test_a_snapshot_keeps_what_any_running_period_needs(seed: int, zone: str, pe
         span = span_of(period, at_ns, ZoneInfo(zone))
         expected = sum(nusd for when, nusd in spent if span.holds(when))
         assert span.counted_nusd(balances.spending[(Scope.KEY, 1)]) == expected
-    assert len(balances.snapshot().spending[0].quarters) <= 27 * 4 + 28 * 4 + 2
+    assert len(balances.snapshot().spending[0].quarters) <= 28 * 4 + 28 * 4 + 2
 
 
 def test_a_correction_of_a_month_that_is_over_counts_in_no_running_period() -> None:
@@ -146,3 +146,16 @@ def test_totals_know_names_and_feedback_without_counting_them() -> None:
     totals = Totals()
     assert totals.apply(NameSender(1, 1)) is None
     assert totals.balances.senders == {1: NameSender(1, 1)}
+
+
+@pytest.mark.parametrize("hours", [12, 13, 13.75, 14, 15, 40])
+def test_a_month_of_the_easternmost_zone_is_whole_around_the_turn_of_a_month(hours: float) -> None:
+    """Kiritimati is fourteen hours ahead: its month began before that of UTC, whose month then runs, too."""
+    zone = ZoneInfo("Pacific/Kiritimati")
+    begins_ns = int(datetime(2026, 10, 31, 10, tzinfo=UTC).timestamp()) * 10**9
+    balances, at_ns = Balances(), begins_ns + int((14 + hours) * HOUR_NS)
+    for number, when in enumerate((begins_ns - 1, begins_ns, begins_ns + HOUR_NS, at_ns)):
+        for entry in attempt(number, when, 10**number):
+            assert balances.apply(entry) is None
+        balances.snapshot()
+    assert span_of(Period.MONTH, at_ns, zone).counted_nusd(balances.spending[(Scope.KEY, 1)]) == 1110

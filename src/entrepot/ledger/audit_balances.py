@@ -19,7 +19,9 @@ Account = tuple[Scope, int]
 
 _QUARTER_NS = 15 * 60 * 10**9
 _DAY_QUARTERS = 96
-_DAY_MAY_LAST_QUARTERS = 27 * 4  # a running day of any zone began at most so long ago, and a bit
+_DAY_MAY_LAST_QUARTERS = (
+    28 * 4
+)  # days of 25 hours, and a month of the easternmost zone until UTC is in it, too
 _FARTHEST_ZONE_QUARTERS = 14 * 4
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
@@ -128,9 +130,9 @@ class AuditBalances:
 def needed_quarters(quarters: Mapping[int, int], newest_ns: int) -> dict[int, int]:
     """Return what a snapshot keeps of spending by quarter, when the youngest reservation is of that instant.
 
-    A day that still runs somewhere began in the last 27 hours: these stay as they are. A month that still
+    A day that still runs somewhere began in the last 28 hours: these stay as they are. A month that still
     runs somewhere, in zones up to 14 hours from UTC, began within 14 hours of a first day in UTC: what is
-    older is gone, these 28 hours stay as they are, and what lies between them and the last 27 hours counts
+    older is gone, these 28 hours stay as they are, and what lies between them and the last 28 hours counts
     for all zones alike and is added up at the end of the 28.
     """
     newest = newest_ns // _QUARTER_NS

@@ -42,7 +42,7 @@ from entrepot.ledger.entries.values import (
 QUARTER_NS = 900 * 10**9
 """A quarter of an hour: every time zone in use begins its days and months at one."""
 
-_RECENT_QUARTERS = 27 * 4  # a day of any zone that is not over began within these: 24 hours, 25 in autumn
+_RECENT_QUARTERS = 28 * 4  # days of 25 hours, and the month of the easternmost zone until it is that of UTC
 _ZONES_QUARTERS = 14 * 4  # zones differ from UTC by at most so much
 _NS_PER_S = 10**9
 
