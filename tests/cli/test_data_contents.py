@@ -95,3 +95,23 @@ def test_erase_says_what_was_erased_and_what_it_cannot_reach(data_dir: Path) -> 
     again = entrepot("data", "erase", "--key", "1", "--yes", "--json", "--data-dir", data_dir)
     assert again.json == {"key_id": 1, "contents": 0, "tasks": 0}
     assert entrepot("data", "erase", "--key", "alice", "--yes", "--data-dir", data_dir).status == 2
+
+
+@pytest.mark.parametrize(
+    ("days", "has_contents", "has_task"),
+    [
+        ((), True, True),
+        (("--contents-days", "30"), False, True),
+        (("--contents-days", "30", "--tasks-days", "30"), False, False),
+        (("--contents-days", "36500", "--tasks-days", "36500"), True, True),
+    ],
+)
+def test_the_poster_lets_go_what_is_older_than_it_is_told(
+    data_dir: Path, days: tuple[str, ...], has_contents: bool, has_task: bool
+) -> None:
+    """The gateway passes the days of the configuration; the money of the request stays."""
+    assert entrepot("ledger", "post", *days, "--data-dir", data_dir).status == 0
+    shown = entrepot("data", "show-content", STORED_TEXT, "--json", "--data-dir", data_dir)
+    assert bool(shown.json["contents"]) is has_contents
+    assert (shown.json["task"] == "ticket 4711") is has_task
+    assert entrepot("why", STORED_TEXT, "--data-dir", data_dir).status == 0

@@ -64,8 +64,8 @@ class LedgerSettings(Struct, frozen=True):
     `archive`, relative to the data directory; without one they are deleted. `store` is the address of a
     PostgreSQL database, a secret since it may hold a password; None stands for the SQLite file in the data
     directory. The store keeps decisions for `decisions_days`, entries for `entries_days`, prompts and answers
-    (of keys that store them) for `contents_days`, and what clients call a task for `tasks_days` after they last
-    did (0: for ever).
+    (of keys that store them) for `contents_days`, and what clients call a task for `tasks_days` after they
+    last did (0: for ever).
     """
 
     segment_bytes: int = 64 * MIB
