@@ -128,6 +128,16 @@ def test_a_host_and_its_endpoint_are_what_the_file_says(tmp_path: Path) -> None:
     assert (host.base_url, host.auth) == ("https://api.example.com/v1", "bearer")
 
 
+def test_how_long_words_of_users_are_kept(tmp_path: Path) -> None:
+    """A month for contents unless the file says otherwise; 0 is for ever; less is a mistake."""
+    default = load("", tmp_path).ledger
+    stated = load("[ledger]\ncontents_days = 0\ntasks_days = 7.5\n", tmp_path).ledger
+    assert (default.contents_days, default.tasks_days) == (30, 0)
+    assert (stated.contents_days, stated.tasks_days) == (0, 7.5)
+    with pytest.raises(ConfigError, match="contents_days"):
+        load("[ledger]\ncontents_days = -1\n", tmp_path)
+
+
 def test_a_missing_price_is_unknown_and_not_free(tmp_path: Path) -> None:
     """None, so that a key with a budget is not sent there."""
     assert load(GOOD, tmp_path).endpoints[0].endpoint.prices is None

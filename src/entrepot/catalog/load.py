@@ -41,6 +41,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "keep_days": (0, 36_525),
     "decisions_days": (0, 36_525),
     "entries_days": (0, 36_525),
+    "contents_days": (0, 36_525),
+    "tasks_days": (0, 36_525),
     "value_of_time_usd_per_hour": (0, 1e9),
     "exploration_share": (0, 1),
     "half_life_s": (1, 1e9),

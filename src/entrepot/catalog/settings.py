@@ -63,7 +63,9 @@ class LedgerSettings(Struct, frozen=True):
     sent before its reservation is on the disk. Segments older than `keep_days` (0: none) go to the directory
     `archive`, relative to the data directory; without one they are deleted. `store` is the address of a
     PostgreSQL database, a secret since it may hold a password; None stands for the SQLite file in the data
-    directory. The store keeps decisions for `decisions_days` and entries for `entries_days` (0: for ever).
+    directory. The store keeps decisions for `decisions_days`, entries for `entries_days`, prompts and answers
+    (of keys that store them) for `contents_days`, and what clients call a task for `tasks_days` after they
+    last did (0: for ever).
     """
 
     segment_bytes: int = 64 * MIB
@@ -75,6 +77,8 @@ class LedgerSettings(Struct, frozen=True):
     store: Secret | None = None
     decisions_days: float = 0.0
     entries_days: float = 0.0
+    contents_days: float = 30.0
+    tasks_days: float = 0.0
 
 
 class RequestCaps(Struct, frozen=True):

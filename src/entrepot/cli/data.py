@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from entrepot.cli.data_contents import erase, show_content
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.ledger.archive import Checked
 from entrepot.ledger.archive import verify as verify_seals
@@ -17,7 +18,11 @@ from entrepot.ledger.backup import restore as restore_backup
 from entrepot.ledger.data_dir import DataDir as Directory
 from entrepot.ledger.data_dir import check_format
 
-app = typer.Typer(help="Backups of the data directory, and checks of its files.", no_args_is_help=True)
+app = typer.Typer(
+    help="Backups of the data directory, checks of its files, and words of users in it.", no_args_is_help=True
+)
+app.command()(show_content)
+app.command()(erase)
 
 
 @app.command()

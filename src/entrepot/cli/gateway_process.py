@@ -161,6 +161,7 @@ async def _keep_poster(data_dir: Path, ledger: LedgerSettings, log: EventLog) ->
     if ledger.archive is not None:
         arguments += ["--archive", ledger.archive]
     arguments += ["--decisions-days", str(ledger.decisions_days), "--entries-days", str(ledger.entries_days)]
+    arguments += ["--contents-days", str(ledger.contents_days), "--tasks-days", str(ledger.tasks_days)]
     poster = Child("poster", arguments)
     try:
         while True:

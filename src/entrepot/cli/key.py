@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated
@@ -27,11 +28,19 @@ from entrepot.domain.money import usd_text
 from entrepot.ledger.budgets import Period
 from entrepot.ledger.entries import Scope
 from entrepot.ledger.key_events import KeyCaps, KeyLimits
-from entrepot.ledger.key_log import assign_key, create_key, revoke_key, set_caps, set_limits
+from entrepot.ledger.key_log import assign_key, create_key, revoke_key, set_caps, set_limits, set_storing
 from entrepot.ledger.keys import Key, KeyRing, list_keys, ring_of
 
 if TYPE_CHECKING:
     from entrepot.ledger.report import ReportRow
+
+
+class Switch(StrEnum):
+    """What is switched per key."""
+
+    ON = "on"
+    OFF = "off"
+
 
 MOST = 1e9  # a finite end for what may be typed; requests are bounded by far less
 
@@ -178,6 +187,26 @@ def caps(
     typer.echo(f"caps of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
+@app.command()
+def contents(
+    data_dir: DataDir,
+    key: NameOrId,
+    switch: Annotated[Switch, typer.Argument(help="Whether they are stored from here on.")],
+    as_json: AsJson = False,
+) -> None:
+    """Store prompts and answers of a key from now on, or stop; those that are stored stay."""
+    changed = set_storing(data_dir, key, time_ns(), stored=switch is Switch.ON)
+    if as_json:
+        shown = {"id": changed.key_id, "name": changed.name, "stores_contents": changed.stores_contents}
+        typer.echo(json.dumps(shown))
+        return
+    verb = "are" if changed.stores_contents else "are not"
+    typer.echo(
+        f"prompts and answers of key {changed.key_id}, {changed.name}, {verb} stored from now on; a gateway "
+        "knows within a second"
+    )
+
+
 def _limit_text(budget_nusd: int | None) -> str:
     return "no budget" if budget_nusd is None else f"a budget of ${usd_text(budget_nusd)}"
 
@@ -204,14 +233,15 @@ def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -
         "team": [ring.teams.get(key.team_id, "") for key in keys],
         "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
         "limits": [_limits_text(key.limits) for key in keys],
+        "contents": ["stored" if key.stores_contents else "" for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    for name in ("team", "tags", "limits"):
+    for name in ("team", "tags", "limits", "contents"):
         if not any(columns[name]):
             del columns[name]
-    left = ("name", "budgets", "team", "tags", "limits", "created (UTC)", "")
-    print_columns(columns, left=left, optional=("created (UTC)", "limits", "tags", "team"))
+    left = ("name", "budgets", "team", "tags", "limits", "contents", "created (UTC)", "")
+    print_columns(columns, left=left, optional=("created (UTC)", "limits", "tags", "team", "contents"))
 
 
 def _limits_text(limits: KeyLimits) -> str:
@@ -235,6 +265,7 @@ def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object
         "team": ring.teams.get(key.team_id),
         "tags": [ring.tags[tag] for tag in key.tags],
         "limits": msgspec.structs.asdict(key.limits),
+        "stores_contents": key.stores_contents,
         "requests": row.requests if row else 0,
         "spent_usd": usd_text(row.cost_nusd if row else 0),
         "unknown_at_most_usd": usd_text(row.unknown_nusd if row else 0),

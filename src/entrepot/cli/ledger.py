@@ -43,6 +43,12 @@ def post(
     entries_days: Annotated[
         float, typer.Option(min=0, help="Delete all entries of closed requests that are older; 0: none.")
     ] = 0.0,
+    contents_days: Annotated[
+        float, typer.Option(min=0, help="Delete prompts and answers that are older; 0: none.")
+    ] = 0.0,
+    tasks_days: Annotated[
+        float, typer.Option(min=0, help="Delete the names of tasks that were not used for so long; 0: none.")
+    ] = 0.0,
     parent: DieWithParent = None,
 ) -> None:
     """Move the journal into the store; a gateway does this by itself with a process of its own."""
@@ -58,7 +64,7 @@ def post(
         follow=follow,
         stop=stop,
         retention=Retention(keep_days, None if archive is None else data_dir / archive),
-        store_retention=StoreRetention(decisions_days, entries_days),
+        store_retention=StoreRetention(decisions_days, entries_days, contents_days, tasks_days),
     )
     if not follow:
         typer.echo(f"{posted:,} entries posted", err=True)

@@ -27,6 +27,7 @@ class GatewayCollector(Collector):
         """Return all metric families as they stand now."""
         yield from self._attempts()
         yield from self._ledger()
+        yield from self._contents()
         yield from self._endpoints()
 
     def _attempts(self) -> Iterator[Metric]:
@@ -73,6 +74,13 @@ class GatewayCollector(Collector):
             "entrepot_client_connections",
             "Open connections of clients.",
             value=len(self._gateway.listener.connections),
+        )
+
+    def _contents(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "entrepot_contents_dropped",
+            "Prompts, answers and names of tasks that could not be kept.",
+            value=self._gateway.contents.dropped,
         )
 
     def _endpoints(self) -> Iterator[Metric]:

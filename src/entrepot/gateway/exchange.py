@@ -14,6 +14,7 @@ from typing import Protocol
 from entrepot.domain.errors import Refusal
 from entrepot.domain.ids import request_id_text
 from entrepot.gateway.headers import REASON_PHRASES
+from entrepot.gateway.transcript import Transcript
 from entrepot.wire.error_body import error_body, sse_error_event
 
 _JSON = b"content-type: application/json\r\n"
@@ -39,6 +40,7 @@ class Exchange:
 
     `path` and `query` are split at the first `?`; header names are lower-case. `feeding` is who
     writes the reply just now and has to know that the client left, or is slower (`paused`).
+    `transcript` is there when what the client is sent shall be kept.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class Exchange:
         "query",
         "request_id",
         "started",
+        "transcript",
     )
 
     def __init__(
@@ -85,6 +88,7 @@ class Exchange:
         self._ended = False
         self.request_id: bytes | None = None
         self.feeding: Feeding | None = None
+        self.transcript: Transcript | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header `name` (lower-case), or None."""
@@ -98,6 +102,8 @@ class Exchange:
         self.started = self._ended = True
         if self.closed:
             return
+        if self.transcript is not None:
+            self.transcript.note(body)
         self._transport.write(
             b"HTTP/1.1 %d %b\r\n%b%bcontent-length: %d\r\n%b\r\n%b"
             % (
@@ -149,6 +155,8 @@ class Exchange:
         """Send a piece of a streamed reply, as one chunk."""
         if self.closed or not data:
             return
+        if self.transcript is not None:
+            self.transcript.note(data)
         if self.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._transport.write(data)

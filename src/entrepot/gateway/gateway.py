@@ -24,6 +24,7 @@ from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
 from entrepot.gateway.closing import TokenBounds, closing_entry
+from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.headers import COST
@@ -101,6 +102,7 @@ class Gateway:
         self._random = random if random is not None else Random()
         self._unbooked: deque[Closing] = deque()
         self.admission = Admission(settings.caps, ledger)
+        self.contents = Contents(ledger, log)
         self._accounts_due_s = 0.0
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
@@ -144,6 +146,7 @@ class Gateway:
             await self._attempt_all(call)
         finally:
             self.admission.end(call.sender.key, call.expected_tokens, call.used_tokens)
+            self.contents.ended(call)
 
     async def _attempt_all(self, call: Call) -> None:
         """Reserve, attempt, settle; on to the next while nothing was sent."""
@@ -163,6 +166,7 @@ class Gateway:
             try:
                 refusal = await self._on_disk() if self.settings.ledger.strict else None
                 if refusal is None:
+                    self.contents.began(attempt)
                     await attempt.run(
                         bytes_per_token=1.0
                         / self.knowledge.model_outlooks[attempt.target.endpoint.model].tokens_per_byte,
@@ -368,6 +372,7 @@ class Gateway:
             self._book_what_waits()
             self._refresh_keys()
             self.reprice(time_ns())
+            self.contents.sweep(now_s)
             if now_s >= self._accounts_due_s:
                 self.ledger.keep_accounts(time_ns())
                 self._accounts_due_s = now_s + ACCOUNTS_S
@@ -420,6 +425,7 @@ class Gateway:
         for pool in self.pools.values():
             pool.close()
         self.listener.close()
+        self.contents.close()
 
 
 def unbounded(body: Body) -> Refusal | None:

@@ -16,6 +16,7 @@ from entrepot.catalog.settings import HostSettings
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.request import Request
 from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.transcript import Feed
 from entrepot.gateway.upstream import HostConnection
 from entrepot.wire.answer import AnswerScan
 from entrepot.wire.error_body import host_error
@@ -217,7 +218,10 @@ class StreamRelay(Relay):
 
     def _forwarding(self) -> Callable[[bytes], None]:
         """Return what takes each further chunk: three calls, everything else bound in advance."""
-        feed, write = self.scan.feed, self.exchange.raw_writer()
+        feed: Feed = self.scan.feed
+        write = self.exchange.raw_writer()
+        if self.exchange.transcript is not None:
+            feed = self.exchange.transcript.noting(feed)
         if not self.exchange.chunked:
             return lambda data: write(feed(data, monotonic()))
 

@@ -38,6 +38,11 @@ class DataDir:
         return self.path / "journal"
 
     @property
+    def contents(self) -> Path:
+        """Return the directory in which words of users wait for the store."""
+        return self.path / "contents"
+
+    @property
     def keys(self) -> Path:
         """Return the log of API keys."""
         return self.path / "keys.jsonl"

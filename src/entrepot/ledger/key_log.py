@@ -248,17 +248,10 @@ def create_tag(path: Path, name: str, now_ns: int) -> int:
     return number
 
 
-def erase_key_name(path: Path, name_or_id: str) -> Key:
-    """Forget what a key was called, and return it as it was: its number, digest and budgets stay.
-
-    Raises: ConfigError when no key, revoked or not, is called so.
-    """
+def erase_key_name(path: Path, key_id: int) -> None:
+    """Forget what a key, revoked or not, was called: its number, digest and budgets stay."""
     with open_key_log(make_data_dir(path)) as log:
-        found = [key for key in log.ring.by_id.values() if name_or_id in (key.name, str(key.key_id))]
-        if not found:
-            raise ConfigError((f"no key is or was called {name_or_id!r}",))
-        log.erase(found[-1].key_id)
-        return found[-1]
+        log.erase(key_id)
 
 
 def _change(path: Path, name_or_id: str, event_of: Callable[[Key], KeyChange]) -> Key:

@@ -21,6 +21,7 @@ from pathlib import Path
 from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.archive import Archivist, Retention, Say
 from entrepot.ledger.body_rows import add_body
+from entrepot.ledger.contents import SpoolMover
 from entrepot.ledger.data_dir import (
     DataDir,
     check_format,
@@ -67,6 +68,7 @@ class Poster:
         self.batch_entries = batch_entries
         self._store: Store | None = None
         self._reader = JournalReader(data_dir.journal)
+        self._spool = SpoolMover(data_dir)
         self._bodies: Iterator[tuple[Position, bytes]] = iter(())
         self._synced_segment = 0
         self.posted: Position | None = None  # up to where the store has the journal
@@ -100,6 +102,7 @@ class Poster:
 
     def _step(self) -> int:
         store = self._opened()
+        self._spool.move(store)
         count, rows = self._read()
         if not count:
             self._bodies = self._reader.bodies()

@@ -43,7 +43,7 @@ from entrepot.ledger.tables import (
     RESERVES,
 )
 
-REVISION = "0003"  # the last one in migrations/versions; a test compares
+REVISION = "0004"  # the last one in migrations/versions; a test compares
 _READ_ONLY = "25006"  # PostgreSQL's state for a transaction that may not write: a standby, or set so
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
+from entrepot.ledger.contents import delete_old
 from entrepot.ledger.store import Store
 from entrepot.ledger.tables import CLOSINGS, CORRECTIONS, DECISIONS, FEEDBACK, RESERVES, RETENTION
 
@@ -25,11 +26,13 @@ class StoreRetention(Struct, frozen=True):
 
     decisions_days: float = 0.0
     entries_days: float = 0.0
+    contents_days: float = 0.0
+    tasks_days: float = 0.0
 
     @property
     def is_on(self) -> bool:
         """Return whether anything is ever deleted."""
-        return bool(self.decisions_days or self.entries_days)
+        return any((self.decisions_days, self.entries_days, self.contents_days, self.tasks_days))
 
 
 def delete_some(
@@ -42,6 +45,9 @@ def delete_some(
     Raises: StoreAway when the store cannot be written now.
     """
     deleted = 0
+    more_words = delete_old(
+        store, now_ns, contents_days=retention.contents_days, tasks_days=retention.tasks_days
+    )
     with store.faults(), store.engine.begin() as connection:
         if retention.decisions_days:
             before_ns = now_ns - int(retention.decisions_days * DAY_NS)
@@ -51,7 +57,7 @@ def delete_some(
             before_ns = now_ns - int(retention.entries_days * DAY_NS)
             deleted = max(deleted, _delete_entries(connection, before_ns, most))
             _note(connection, "entries", before_ns)
-    return deleted == most
+    return more_words or deleted == most
 
 
 def _delete_decisions(connection: Connection, before_ns: int, most: int) -> int:

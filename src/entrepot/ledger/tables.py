@@ -1,8 +1,9 @@
 """The tables of the store: the journal's entries, one table for each shape, and the journal's position.
 
-Append-only like the journal. One wide table of all entries would be mostly empty columns, and one row
-per attempt, updated when it closes, would lose what was known when. Decisions have a table of their own:
-they are the bulk of the bytes, no report reads them, and they may be dropped while the money stays.
+Append-only like the journal, but for the words of users. One wide table of all entries would be mostly empty
+columns, and one row per attempt, updated when it closes, would lose what was known when. Decisions have a
+table of their own: they are the bulk of the bytes, no report reads them, and they may be dropped while the
+money stays.
 
 Instants are Unix nanoseconds, money is nano-USD, durations are seconds (NULL where there was nothing to
 measure). The primary keys are the ids that make a second posting of an entry a no-op.
@@ -197,6 +198,31 @@ def _usage(name: str, period: str) -> Table:
 # first attempt went.
 USAGE_HOURS = _usage("usage_hours", "hour")
 USAGE_DAYS = _usage("usage_days", "day")
+
+# Words of users, moved here from the spool and not from the journal: no report of money needs them, and they
+# may be erased. Bodies are large, so these keep their rowid.
+CONTENTS = Table(
+    "contents",
+    METADATA,
+    *_attempt(),
+    Column("kind", Text, primary_key=True),
+    Column("key_id", BigInteger, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("contents_key_id", "key_id"),
+    Index("contents_at_ns", "at_ns"),
+)
+TASKS = Table(
+    "tasks",
+    METADATA,
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("tasks_key_id", "key_id"),
+    Index("tasks_at_ns", "at_ns"),
+)
 
 # One row: up to where the journal is in this store, written in the transaction that posts the entries.
 POSITION = Table(
