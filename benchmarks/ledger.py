@@ -9,7 +9,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from bench_entries import measure as measure_entries
 from bench_posting import measure as measure_posting
+from bench_usage_report import report_section
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 REQUESTS, ROUNDS = 500_000, 3  # of one attempt: a million entries
@@ -23,7 +25,17 @@ def posting(*, quick: bool) -> Figures:
     return measure_posting(QUICK_REQUESTS, 1) if quick else measure_posting(REQUESTS, ROUNDS)
 
 
-SECTIONS: dict[str, Callable[..., Figures]] = {"posting": posting}
+def entries(*, quick: bool) -> Figures:
+    """CPU per entry and write calls per request in the gateway."""
+    return measure_entries(*((20_000, 1) if quick else (100_000, 5)))
+
+
+def report(*, quick: bool) -> Figures:
+    """Seconds of a report over 30 days, by each dimension, and whether it is exact."""
+    return report_section(requests=1_000_000, real_requests=20_000) if quick else report_section()
+
+
+SECTIONS: dict[str, Callable[..., Figures]] = {"entries": entries, "posting": posting, "report": report}
 
 
 def main() -> None:

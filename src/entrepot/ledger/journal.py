@@ -168,20 +168,19 @@ class Journal:
         Raises: DataError when the disk is full or broken; then nothing was written, and it may be tried
         again.
         """
-        offset = self._offset
-        end = offset + RECORD_HEAD_BYTES + len(body)
-        if end + room_bytes > self._capacity:
-            self._roll_over(end - offset + room_bytes)
+        offset, length = self._offset, len(body)
+        size = length + RECORD_HEAD_BYTES
+        if offset + size + room_bytes > self._capacity:
+            self._roll_over(size + room_bytes)
             offset = self._offset
-            end = offset + RECORD_HEAD_BYTES + len(body)
-        record = RECORD_HEAD.pack(len(body), crc32(body, offset)) + body
+        record = RECORD_HEAD.pack(length, crc32(body, offset)) + body
         try:
             written = os.pwrite(self._fd, record, offset)
-            if written != end - offset:
+            if written != size:
                 _write_rest(self._fd, record, offset, written)
         except OSError as error:
             raise self._cannot_write(error) from error
-        self._offset = end
+        self._offset = offset + size
         self.sequence += 1
         if not self._awake:
             self._unsynced_since_s = time.monotonic()
