@@ -1,10 +1,10 @@
 """What an entry costs in the gateway: what `reserve` and `settle` take, with the write, beside a bare write.
 
-A process pinned to one core makes the entries of a hundred requests of one attempt (as the gateway would have
-them in hand), reserves and settles them through the ledger, and so on; its CPU time is that of the writing
-thread in the ledger. Three kinds of senders: without a budget, with one, and with budgets of a key, a team and a
-tag in three periods. Write calls are counted by the kernel (/proc/self/io). The bare write is `pwrite` of the
-same sizes into the same kind of file in the same process: what no ledger can go below.
+A process pinned to one core makes the entries of a hundred requests of one attempt (as the gateway would
+have them in hand), reserves and settles them through the ledger, and so on; its CPU time is that of the
+writing thread in the ledger. Three kinds of senders: without a budget, with one, and with budgets of a key,
+a team and a tag in three periods. Write calls are counted by the kernel (/proc/self/io). The bare write is
+`pwrite` of the same sizes into the same kind of file in the same process: what no ledger can go below.
 """
 
 import json

@@ -10,7 +10,16 @@ import msgspec
 import pytest
 
 from entrepot.catalog.settings import EndpointSettings
-from entrepot.testing.scripted_host import STREAM_END, STREAM_HEAD, chunk, completion, delta, plain, sse
+from entrepot.testing.scripted_host import (
+    STREAM_END,
+    STREAM_HEAD,
+    chunk,
+    completion,
+    delta,
+    plain,
+    sse,
+    usage_chunk,
+)
 from tests.gateway.scene import Scene, chat, scene, until
 
 FIRST = STREAM_HEAD + chunk(sse(delta(role="assistant"), delta("Hello world, ")))
@@ -41,6 +50,20 @@ def in_flight(s: Scene) -> list[int]:
     """Return the attempts under way that routing knows of, by endpoint."""
     knowledge = s.here.gateway.knowledge
     return [knowledge.kpis(index, monotonic()).in_flight for index in range(len(s.hosts))]
+
+
+async def test_a_client_that_stops_reading_after_the_last_event_cancelled_nothing(tmp_path: Path) -> None:
+    """SDKs close at [DONE], which may come before the end of the host's body: the answer was whole."""
+    async with scene(tmp_path) as s:
+        end = sse(delta(finish_reason="stop"), usage_chunk(10, 5), "[DONE]")
+        s.a.script(FIRST + chunk(end), "wait for close")
+        client = await call_until_received(s, stream=True)
+        await client[0].readuntil(b"[DONE]")
+        leave(client, "close")
+        assert await s.ended() == ["a settle OK"]
+        await until(lambda: s.a.closed_by_client == 1)
+        settle = s.settles()[0]
+        assert (settle.usage.output_tokens, settle.usage.estimated, settle.censored) == (5, False, False)
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])

@@ -57,13 +57,15 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+def load_settings(path: Path, environ: Mapping[str, str], *, reads_secrets: bool = True) -> Settings:
     """Return the settings of the file at `path`; `environ` supplies keys and proxies.
+
+    Without `reads_secrets` none has to be there: for commands that call no host.
 
     Raises: ConfigError with all problems at once, each as `file:line: key: what is wrong`.
     """
     reading = Reading.of_file(path)
-    outside = Outside(path.parent, environ)
+    outside = Outside(path.parent, environ, reads_secrets=reads_secrets)
     root = reading.root
     declared = _models(root, path.name)
     hosts, endpoints = load_hosts(root, declared, outside, path.name)

@@ -24,11 +24,15 @@ _SECRET_FORM = (
 
 
 class Outside:
-    """Reads what lies outside. Relative paths start at `folder`, the configuration's own."""
+    """Reads what lies outside. Relative paths start at `folder`, the configuration's own.
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    Without `reads_secrets` their places are not looked into: for commands that call no host.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], *, reads_secrets: bool = True) -> None:
         self._folder = folder
         self._environ = environ
+        self._reads_secrets = reads_secrets
 
     def file(self, table: Table, key: str) -> Path | None:
         """Return the path of a file that exists; None when absent or when it does not."""
@@ -53,6 +57,8 @@ class Outside:
         if (variable is None) == (file is None):
             table.problem(key, _SECRET_FORM.format(key))
             return None
+        if not self._reads_secrets:
+            return Secret("", "not read")
         value, origin = self._read(table, key, variable, file)
         if value is None:
             return None
@@ -75,6 +81,8 @@ class Outside:
         address = self.secret(table, key) if is_reference else _stated(table.text(key, None))
         if address is None:
             return None
+        if is_reference and not self._reads_secrets:
+            return address
         problem = address_problem(address.reveal())
         if problem is None and not is_reference and has_password(address.reveal()):
             problem = 'holds a password; write store = { env = "NAME" } or { file = "path" } and put it there'

@@ -52,7 +52,7 @@ def prices(
     USD per million tokens. Every card with its source, the day of its check, and when it applies.
     """
     at_ns = time.time_ns() if at is None else _instant_ns(at)
-    settings = load_settings(config, os.environ)
+    settings = load_settings(config, os.environ, reads_secrets=False)
     entries = [entry for entry in settings.endpoints if entry.endpoint.model == model]
     lists = ListPrices()
     names = dict.fromkeys((*(entry.upstream_model for entry in entries), model, model.rpartition("/")[2]))

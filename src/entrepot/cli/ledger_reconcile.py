@@ -103,7 +103,7 @@ def _read(path: Path, columns: dict[str, str]) -> Invoice:
 def _upstream_names(config: Path | None, host: str) -> dict[str, str]:
     if config is None:
         return {}
-    settings = load_settings(config, os.environ)
+    settings = load_settings(config, os.environ, reads_secrets=False)
     ours = [entry for entry in settings.endpoints if entry.endpoint.host == host]
     return {entry.upstream_model: entry.endpoint.model for entry in ours}
 

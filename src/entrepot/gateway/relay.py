@@ -243,11 +243,25 @@ class StreamRelay(Relay):
 
     def lost(self, reason: str, *, unheard: bool) -> None:
         """The connection broke: what came so far is all there is, which may be the whole answer."""
-        self.scan.finish(self.heard_s)
-        if self.status == 200 and self.scan.done and self.scan.error is None and self._choices == 1:
+        if self._is_whole():
             self.complete()
         else:
             super().lost(reason, unheard=unheard)
+
+    def client_gone(self) -> None:
+        """The client left; one that had the whole answer by then, and read no further, cancelled nothing."""
+        if self.started and self._is_whole() and self.scan.usage is not None:
+            if self._connection is not None:
+                self._connection.abort()
+            self.complete()
+        else:
+            super().client_gone()
+
+    def _is_whole(self) -> bool:
+        """Return whether what came so far is a whole answer; more is not read after it."""
+        self.scan.finish(self.heard_s)
+        scan = self.scan
+        return self.status == 200 and scan.done and scan.error is None and self._choices == 1
 
     def _conclude(self) -> None:
         """Read the end of the stream; one that never said that it is over was cut."""
