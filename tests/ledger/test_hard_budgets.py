@@ -70,7 +70,7 @@ class Books:
 
     def sender(self, key_id: int, tags: str | None) -> Sender:
         """Return the sender of a key."""
-        found = self.ledger.sender(self.ledger._keys.by_id[key_id], tags)
+        found = self.ledger.sender(self.ledger.keys.by_id[key_id], tags)
         assert not isinstance(found, Refusal)
         return found
 
@@ -137,7 +137,7 @@ class Books:
         team = 0 if named is None else named.team_id
         ids = {(Scope.KEY, entry.key_id), (Scope.TEAM, team), *((Scope.TAG, tag) for tag in tags)}
         return tuple(
-            budget for of, budget in self.ledger._keys.budgets.items() if (of.scope, of.number) in ids
+            budget for of, budget in self.ledger.keys.budgets.items() if (of.scope, of.number) in ids
         )
 
     def counted(self, budget: Budget, at_ns: int) -> int:
@@ -148,7 +148,7 @@ class Books:
 
     def check(self) -> None:
         """Check every budget in every period that was touched."""
-        for budget in self.ledger._keys.budgets.values():
+        for budget in self.ledger.keys.budgets.values():
             for at_ns in {entry.at_ns for entry, _ in self.closed} | {entry.at_ns for entry in self.open}:
                 assert self.counted(budget, at_ns) <= budget.amount_nusd
 

@@ -17,13 +17,11 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import DataError, Refusal
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
-from entrepot.ledger.authority import AccountId, LocalAuthority
-from entrepot.ledger.budgets import BudgetId, Period
+from entrepot.ledger.accounts import Accounts
 from entrepot.ledger.data_dir import DataDir, Lock, make_data_dir, posted_position, upgrade_data_dir
 from entrepot.ledger.entries import (
     NO_PRICE,
     NO_RULES,
-    AttemptId,
     Balances,
     Conflict,
     ConflictReason,
@@ -37,7 +35,6 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     Reserve,
-    Scope,
     Settle,
     Void,
     encode,
@@ -48,13 +45,11 @@ from entrepot.ledger.entries import (
 )
 from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
 from entrepot.ledger.keys import Key, KeyRing
-from entrepot.ledger.leases import Held, Leases, Payer
 from entrepot.ledger.segment import Position, segment_numbers, segment_path
-from entrepot.ledger.senders import Sender, Senders
+from entrepot.ledger.senders import Sender
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 SYNC_INTERVAL_S = 0.02
-LONGEST_ATTEMPT_NS = 24 * 3600 * 10**9  # longer than any attempt: a period that is over by so much is closed
 MOST_NUSD = 2**55  # of one attempt, $36 million: more is a broken counter, and a store adds in 63 bits
 REMEMBERED_CORRECTIONS = 10_000  # a few megabytes; a run of true-ups that is repeated is smaller
 
@@ -101,16 +96,12 @@ class Ledger:
         self._data_dir = data_dir
         self._lock = lock
         self._opened_ns = now_ns
-        self._authority = LocalAuthority(self.balances)
-        self._leases = Leases(self._authority)
-        self._payers: dict[tuple[int, int], Payer] = {}
-        self._held: dict[AttemptId, Held] = {}
-        self._keys = KeyRing(data_dir.keys)
-        self._senders = Senders(self._keys, self.balances, self._write)
+        self.keys = KeyRing(data_dir.keys)
+        self._accounts = Accounts(self.keys, self.balances, self._write, now_ns)
         self._corrections: dict[EntryId, Correct] = {}
         self._refs = _references(self.balances)
         self._rules = {entry.rules: entry.rules_id for entry in self.balances.rules.values()}
-        self._keys.refresh()
+        self.keys.refresh()
         self.journal = Journal(
             data_dir.journal,
             recovered,
@@ -174,27 +165,27 @@ class Ledger:
 
     def key(self, digest: bytes) -> Key | None:
         """Return the key whose secret has this SHA-256 digest, or None when there is none in use."""
-        return self._keys.find(digest)
+        return self.keys.find(digest)
 
     def refresh_keys(self) -> bool:
         """Take over what was written to the log of keys since the last call; return whether anything was.
 
         Raises: DataError when the log is damaged; the keys that were known stay.
         """
-        version = self._keys.version
+        version = self.keys.version
         try:
-            self._keys.refresh()
+            self.keys.refresh()
         finally:
-            if self._keys.version != version:
-                self._open_accounts()
-        return self._keys.version != version
+            if self.keys.version != version:
+                self._accounts.open_anew()
+        return self.keys.version != version
 
     def sender(self, key: Key, tags: str | None) -> Sender | Refusal:
         """Return for whom a request with this key counts; `tags` are narrower ones that the client named.
 
         Raises: DataError when the journal cannot be written.
         """
-        return self._senders.find(key, tags)
+        return self._accounts.senders.find(key, tags)
 
     def rules_id(self, rules: tuple[str, ...]) -> int:
         """Return the number of the rules that excluded endpoints, a new one when they were never seen.
@@ -211,25 +202,18 @@ class Ledger:
 
     def remaining_nusd(self, key_id: int) -> int | None:
         """Return what is left of a key's hard budget in total, below zero when passed; None without one."""
-        budget = self._keys.budgets.get(BudgetId(Scope.KEY, key_id, Period.TOTAL))
-        if budget is None or not budget.hard:
-            return None
-        self._leases.payer((budget,), self._opened_ns)
-        return self._leases.left_nusd(AccountId(budget.id, 0))
+        return self._accounts.left_nusd(key_id)
 
     def warnings(self, reserve: Reserve) -> tuple[str, ...]:
         """Return what its sender should know of soft budgets that count a reservation."""
-        held = self._held.get((reserve.request_id, reserve.attempt))
-        return () if held is None else held.payer.warnings()
+        return self._accounts.warnings((reserve.request_id, reserve.attempt))
 
     def keep_accounts(self, now_ns: int) -> None:
         """Report what was spent of the leases, and close the periods that are over.
 
         Units: Unix nanoseconds.
         """
-        self._leases.report()
-        self._leases.forget_before(now_ns - LONGEST_ATTEMPT_NS)
-        self._authority.forget_before(now_ns - LONGEST_ATTEMPT_NS)
+        self._accounts.keep(now_ns)
 
     def register(self, endpoint: Endpoint) -> EndpointRef:
         """Return the numbers of an endpoint and its prices, new ones when any of its facts changed.
@@ -274,24 +258,17 @@ class Ledger:
             body = encode_reserve(entry)
         except struct.error:
             return _BEYOND_BOOKING
-        payer = self._payers.get((entry.key_id, entry.sender_id))
-        if payer is None or (payer.until_ns is not None and entry.at_ns >= payer.until_ns):
-            payer = self._payer(entry.key_id, entry.sender_id, entry.at_ns)
-        held = None
-        if payer is not _UNCOUNTED:
-            refusal = self._leases.reserve(payer, entry.amount_nusd, likely_nusd)
+        accounts = self._accounts
+        if accounts.has_budgets:
+            refusal = accounts.reserve(attempt, entry, likely_nusd)
             if refusal is not None:
                 return refusal
-            held = Held(payer, entry.amount_nusd, likely_nusd)
         try:
             self.journal.append(body, room_bytes=(len(balances.open) + 1) * CLOSING_ROOM_BYTES)
         except BaseException:
-            if held is not None:
-                self._leases.settle(held, 0)
+            accounts.settle(attempt, 0)
             raise
         balances.opened(attempt, entry)
-        if held is not None:
-            self._held[attempt] = held
         return None
 
     def settle(self, entry: Settle) -> Conflict | None:
@@ -325,12 +302,12 @@ class Ledger:
         conflict = self.balances.conflict_of(entry)
         if conflict is not None:
             return conflict
-        payer = self._payer_at(entry.key_id, entry.sender_id, entry.reserved_ns)  # before it counts
+        payer = self._accounts.payer_of(entry)
         self._write(entry)
         self._corrections[entry_id(entry)] = entry
         if len(self._corrections) > REMEMBERED_CORRECTIONS:
             del self._corrections[next(iter(self._corrections))]
-        self._leases.settle(Held(payer, 0, 0), entry.bill.total_nusd - entry.unknown_nusd)
+        self._accounts.add(payer, entry.bill.total_nusd - entry.unknown_nusd)
         return None
 
     def note(self, entry: Feedback) -> None:
@@ -368,35 +345,9 @@ class Ledger:
             return self.expire(_unbelievable(reserve, entry))
         self.journal.append(body)
         balances.closed(attempt, reserve, spent_nusd, unknown_nusd)
-        held = self._held.pop(attempt, None) if self._held else None
-        if held is not None:
-            self._leases.settle(held, spent_nusd + unknown_nusd)
+        if self._accounts.held:
+            self._accounts.settle(attempt, spent_nusd + unknown_nusd)
         return None
-
-    def _payer(self, key_id: int, sender_id: int, at_ns: int) -> Payer:
-        """Return what counts a sender's attempts in the periods that run at an instant, and remember it."""
-        payer = self._payer_at(key_id, sender_id, at_ns)
-        if not payer.leases and not payer.watches:
-            payer = _UNCOUNTED
-        self._payers[(key_id, sender_id)] = payer
-        return payer
-
-    def _payer_at(self, key_id: int, sender_id: int, at_ns: int) -> Payer:
-        return self._leases.payer(self._senders.budgets(key_id, sender_id), at_ns)
-
-    def _open_accounts(self) -> None:
-        """Open all accounts anew, since budgets were changed, with what is spent and reserved by now."""
-        self._authority.forget()
-        self._leases.forget()
-        self._payers.clear()
-        self._senders.forget()
-        self._held, before = {}, self._held
-        for attempt, reserve in self.balances.open.items():
-            payer = self._payer_at(reserve.key_id, reserve.sender_id, reserve.at_ns)
-            if payer.leases or payer.watches:
-                likely_nusd = before[attempt].likely_nusd if attempt in before else reserve.amount_nusd
-                self._leases.hold(payer, reserve.amount_nusd, likely_nusd)
-                self._held[attempt] = Held(payer, reserve.amount_nusd, likely_nusd)
 
     def _write(self, entry: Entry) -> None:
         self.journal.append(encode(entry), room_bytes=len(self.balances.open) * CLOSING_ROOM_BYTES)
@@ -407,9 +358,6 @@ class Ledger:
         for reserve in dead:
             self.expire(_expired(reserve, now_ns, Outcome.FAILED, ExpireReason.GATEWAY_DIED))
         return len(dead)
-
-
-_UNCOUNTED = Payer((), (), None)
 
 
 def _expired(reserve: Reserve, at_ns: int, outcome: Outcome, reason: ExpireReason) -> Expire:
