@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,6 +11,7 @@ from entrepot.ledger.archive import Retention
 from entrepot.ledger.poster import run
 from entrepot.ledger.segment import segment_path
 from tests.cli.command_line import entrepot
+from tests.ledger.stores import address, new_schema
 from tests.ledger.traffic import write_requests
 
 
@@ -32,6 +34,53 @@ def test_a_backup_is_restored_by_two_commands(data_dir: Path, tmp_path: Path) ->
     assert second.status == 0
     assert ", as of 2" in second.out
     assert entrepot("ledger", "audit", "--stale-after-s", "1e15", "--data-dir", restored).status == 0
+
+
+def test_a_store_goes_to_a_database_and_back_by_commands_that_show_no_password(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    """Its address is in a file; afterwards the journal and the store agree, and a hint names `[ledger]`."""
+    backup, restored, file = tmp_path / "backup", tmp_path / "restored", tmp_path / "address"
+    with new_schema() as schema:
+        url = urlsplit(address(schema))
+        host = url.netloc.rpartition("@")[2]
+        file.write_text(url._replace(netloc=f"postgres:not-to-be-seen@{host}").geturl() + "\n")
+        ran = [
+            entrepot("data", "backup", backup, "--data-dir", data_dir),
+            entrepot("data", "restore", backup, "--store-file", file, "--data-dir", restored),
+            entrepot("ledger", "audit", "--stale-after-s", "1e15", "--data-dir", restored),
+            entrepot("data", "restore", backup, "--store-file", file, "--data-dir", tmp_path / "again"),
+            entrepot("data", "move-store", "--to", "sqlite", "--data-dir", restored),
+            entrepot("ledger", "audit", "--stale-after-s", "1e15", "--data-dir", restored),
+        ]
+    assert [one.status for one in ran] == [0, 0, 0, 1, 0, 0]
+    assert not [one for one in ran if "not-to-be-seen" in one.out + one.err]
+    assert ", its store in postgresql://postgres@" in ran[1].out
+    assert "name it as `store` in [ledger] of the configuration" in ran[1].err
+    assert "name an empty database or schema, or drop the tables" in ran[3].err
+    assert "its store is in the SQLite file now, " in ran[4].out
+    assert "take `store` out of [ledger] of the configuration" in ran[4].err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--to", "postgresql://me:not-to-be-seen@127.0.0.1:1/db"), "--to holds a password, which others"),
+        (("--to", "mysql://me@127.0.0.1/db"), "--to is not the address of a PostgreSQL database"),
+        (("--to", "postgresql://me@127.0.0.1"), "--to names no database"),
+        (("--store-file", "absent"), "--store-file: absent cannot be read: No such file"),
+        (("--to", "sqlite", "--store-file", "absent"), "give --to or --store-file, not both"),
+        ((), "say where to: --to postgresql://"),
+    ],
+)
+def test_a_mistake_in_where_a_store_shall_be_is_said_before_anything_is_done(
+    data_dir: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    """One row per mistake: exit 2, and the address is not repeated."""
+    ran = entrepot("data", "move-store", *arguments, "--data-dir", data_dir, columns=1000)
+    assert ran.status == 2
+    assert says in ran.err
+    assert "not-to-be-seen" not in ran.err + ran.out
 
 
 def test_what_is_there_is_not_overwritten(data_dir: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from entrepot.ledger.segment import Position, seal_path, segment_path
 from entrepot.ledger.store import Store
 from tests.ledger import entry_makers as make
 from tests.ledger.journals import read_all
+from tests.ledger.stores import BOTH, data_dir_with
 from tests.ledger.test_archive import LATER_NS
 from tests.ledger.test_journal import until
 from tests.ledger.traffic import ENDPOINTS, START_NS, Traffic, write, write_requests
@@ -124,9 +125,17 @@ def write_until(stop: threading.Event, data_dir: Path) -> None:
     ledger.close()
 
 
-def test_backups_beside_a_writer_and_a_poster_are_each_consistent(tmp_path: Path) -> None:
+@pytest.fixture(params=BOTH)
+def used(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A data directory that will have its store in SQLite, and one in PostgreSQL."""
+    Path(tmp_path, "data").mkdir()
+    with data_dir_with(request.param, tmp_path / "data") as path:
+        yield path
+
+
+def test_backups_beside_a_writer_and_a_poster_are_each_consistent(used: Path, tmp_path: Path) -> None:
     """Both go on meanwhile, and segments are let go as soon as they may; each backup audits and posts on."""
-    data, stop, ends = tmp_path / "data", threading.Event(), []
+    data, stop, ends = used, threading.Event(), []
     writer = threading.Thread(target=write_until, args=(stop, data))
     writer.start()
     until(DataDir(data).format_file.exists)
@@ -164,15 +173,6 @@ def test_a_data_directory_that_was_never_used_can_be_backed_up(tmp_path: Path) -
     restore(tmp_path / "backup.tar.gz", tmp_path / "restored")
     Ledger.open(tmp_path / "restored", START_NS).close()
     assert [key.name for key in list_keys(tmp_path / "restored")] == ["team"]
-
-
-def test_another_store_is_copied_by_its_own_copy(data_dir: Path, tmp_path: Path) -> None:
-    """What is no file here brings its own; without a copy the store is made anew from the journal."""
-    made = back_up(data_dir, tmp_path / "backup", MADE_AT, store_copy=lambda _: False)
-    assert "ledger.sqlite" not in made.files
-    restore(tmp_path / "backup", tmp_path / "restored")
-    run(tmp_path / "restored", follow=False)
-    assert audit(tmp_path / "restored", LATER_NS).ok
 
 
 def test_a_database_that_is_written_is_copied_at_one_instant(data_dir: Path, tmp_path: Path) -> None:

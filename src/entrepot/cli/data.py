@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.data_contents import erase, show_content
+from entrepot.cli.database_option import StoreFile, database_of
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.ledger.archive import Checked
 from entrepot.ledger.archive import verify as verify_seals
@@ -17,6 +18,10 @@ from entrepot.ledger.backup import Manifest, back_up
 from entrepot.ledger.backup import restore as restore_backup
 from entrepot.ledger.data_dir import DataDir as Directory
 from entrepot.ledger.data_dir import check_format
+from entrepot.ledger.store_move import move_store as move
+from entrepot.ledger.store_place import PostgresDatabase
+
+_SQLITE = "sqlite"
 
 app = typer.Typer(
     help="Backups of the data directory, checks of its files, and words of users in it.", no_args_is_help=True
@@ -39,10 +44,43 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(help="What `entrepot data backup` made.", exists=True)],
     data_dir: DataDir,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Put the store into this PostgreSQL database, without rows of entrepot."),
+    ] = None,
+    store_file: StoreFile = None,
 ) -> None:
     """Make a data directory, which must be absent or empty, from a backup; every file is checked."""
-    manifest = restore_backup(source, data_dir)
-    typer.echo(f"{data_dir}: {_contents(manifest)}, as of {manifest.made_at}")
+    database = database_of("--store", store, store_file)
+    manifest = restore_backup(source, data_dir, database)
+    where = "" if database is None else f", its store in {database}"
+    typer.echo(f"{data_dir}: {_contents(manifest)}, as of {manifest.made_at}{where}")
+    if database is not None:
+        _say_what_serve_needs(database)
+
+
+@app.command()
+def move_store(
+    data_dir: DataDir,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|sqlite",
+            help="A PostgreSQL database without rows of entrepot, or the SQLite file.",
+        ),
+    ] = None,
+    store_file: StoreFile = None,
+) -> None:
+    """Copy the store into another database and use that, while neither gateway nor poster runs."""
+    database = None
+    if to != _SQLITE or store_file is not None:
+        database = database_of("--to", to, store_file)
+        if database is None:
+            raise typer.BadParameter("say where to: --to postgresql://…, --store-file FILE, or --to sqlite")
+    old, count = move(data_dir, database)
+    where = "the SQLite file" if database is None else str(database)
+    typer.echo(f"{data_dir}: its store is in {where} now, {count:,} rows; {old} stays as it was")
+    _say_what_serve_needs(database)
 
 
 @app.command()
@@ -66,6 +104,12 @@ def verify(
     else:
         typer.echo(_verdict(checked, archive))
     raise typer.Exit(1 if bad else 0)
+
+
+def _say_what_serve_needs(database: PostgresDatabase | None) -> None:
+    """Say that the configuration has the last word: `serve` writes down what it says."""
+    what = "take `store` out of" if database is None else "name it as `store` in"
+    typer.echo(f"{what} [ledger] of the configuration before the next `entrepot serve`", err=True)
 
 
 def _contents(manifest: Manifest) -> str:

@@ -3,6 +3,9 @@
 The order makes the copy consistent, with no lock that a request or the poster could wait for: the store
 first, then the journal, then the keys. So the journal has all that the store has, and the keys are all that
 the journal speaks of. A copy made by `cp` has a torn database, or a store that is ahead of its journal.
+
+The store is a SQLite file in every backup, wherever it was: one format, which can be read and restored
+anywhere, with PostgreSQL's tools or without.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import shutil
 import sqlite3
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -32,6 +35,9 @@ from entrepot.ledger.data_dir import DataDir, check_format, sync_directory
 from entrepot.ledger.reader import JournalReader
 from entrepot.ledger.seal import DIGEST_BYTES
 from entrepot.ledger.segment import Position, seal_path, segment_numbers, segment_path
+from entrepot.ledger.store import Store
+from entrepot.ledger.store_copy import check_is_free, copy_store
+from entrepot.ledger.store_place import PostgresDatabase, StorePlace, note_store_place, store_place
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -42,8 +48,6 @@ _KNOWLEDGE = "knowledge.bin"
 _NAMES = re.compile(r"journal/\d{8}\.(seg|seal)|[a-z][a-z0-9_-]*\.(sqlite|jsonl|bin|dump)|format|journal-id")
 _CHUNK_BYTES = 1 << 20
 _PRIVATE, _PRIVATE_FILE = 0o700, 0o600
-
-StoreCopy = Callable[[Path], bool]
 
 
 class CopiedFile(Struct, frozen=True):
@@ -76,30 +80,12 @@ class _Sink(Protocol):
         """Write a file of the first bytes of a source; OSError when it has fewer."""
 
 
-def copy_sqlite(store: Path) -> StoreCopy:
-    """Return what copies the SQLite store `store` as it is at one instant; False when there is none yet."""
-
-    def copy(to: Path) -> bool:
-        if not store.exists():
-            return False
-        try:
-            with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(to)) as target:
-                source.backup(target)
-                target.execute("PRAGMA journal_mode = DELETE")  # one file, until it is opened again
-        except sqlite3.Error as error:
-            raise DataError(f"{store} cannot be copied: {error}") from error
-        return True
-
-    return copy
-
-
-def back_up(
-    data_dir: Path, target: Path, made_at: datetime, *, store_copy: StoreCopy | None = None
-) -> Manifest:
+def back_up(data_dir: Path, target: Path, made_at: datetime) -> Manifest:
     """Copy a data directory, in use or not, to a new directory, or a file that ends in `.tar.gz` or `.tgz`.
 
-    The target is there when it is whole. `store_copy` copies the store if it is not the SQLite file.
-    Raises: DataError when the target exists, cannot be written, or something that is copied is damaged.
+    The target is there when it is whole. Where the store is, and with which password, is not in it.
+    Raises: DataError when the target exists, cannot be written, or something that is copied is damaged;
+    StoreAway when the store's database cannot be read now.
     """
     check_format(data_dir)
     is_file = target.name.endswith(ARCHIVE_SUFFIXES)
@@ -109,7 +95,7 @@ def back_up(
     try:
         with _sink(part, is_file=is_file) as sink, keeping_segments(directory):
             files = _Files(sink)
-            _copy_store(store_copy or copy_sqlite(directory.store), files, target.parent)
+            _copy_store(store_place(directory), files, target.parent)
             end = _copy_journal(directory.journal, files)
             _copy_rest(directory, files)
             manifest = Manifest(MANIFEST_FORMAT, _instant_text(made_at), end, files.copied)
@@ -124,12 +110,16 @@ def back_up(
     return manifest
 
 
-def restore(source: Path, data_dir: Path) -> Manifest:
+def restore(source: Path, data_dir: Path, store: PostgresDatabase | None = None) -> Manifest:
     """Make the data directory at `data_dir`, absent or empty, from a backup; check each file by its digest.
 
-    Raises: DataError when the backup is not whole, or there is something at `data_dir`.
+    The rows of the store go into the database `store`, or stay in a SQLite file when it is None.
+    Raises: DataError when the backup is not whole, or there is something at `data_dir` or in the database;
+    StoreAway when that cannot be written now.
     """
     _check_is_free(data_dir, may_be_empty_directory=True)
+    if store is not None:
+        check_is_free(store)
     part = _part_of(data_dir)
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +129,8 @@ def restore(source: Path, data_dir: Path) -> Manifest:
         with contextlib.suppress(FileNotFoundError):  # by which its age is known
             made_s = datetime.fromisoformat(manifest.made_at).timestamp()
             os.utime(part / _KNOWLEDGE, (made_s, made_s))
+        if store is not None:
+            _load_store(DataDir(part), store)
         os.replace(part, data_dir)
         sync_directory(data_dir.parent)
     except OSError as error:
@@ -148,11 +140,40 @@ def restore(source: Path, data_dir: Path) -> Manifest:
     return manifest
 
 
-def _copy_store(store_copy: StoreCopy, files: _Files, scratch: Path) -> None:
+def _copy_store(place: StorePlace, files: _Files, scratch: Path) -> None:
     with TemporaryDirectory(prefix=".entrepot-store-", dir=scratch) as directory:
         copied = Path(directory, _STORE)
-        if store_copy(copied):
-            files.put_path(_STORE, copied)
+        if isinstance(place, PostgresDatabase):
+            copy_store(place, copied)
+        elif place.exists():
+            _copy_sqlite(place, copied)
+        if copied.exists():
+            files.put_path(_STORE, _one_file(copied))
+
+
+def _copy_sqlite(store: Path, to: Path) -> None:
+    """Copy page by page, which takes a store of any revision and a fraction of the time."""
+    try:
+        with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(to)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise DataError(f"{store} cannot be copied: {error}") from error
+
+
+def _one_file(store: Path) -> Path:
+    """Return a SQLite file which is all of the store, until it is opened again."""
+    with closing(sqlite3.connect(store)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    return store
+
+
+def _load_store(directory: DataDir, store: PostgresDatabase) -> None:
+    """Move the store of a directory that nobody uses into a database, and note there that it is in it."""
+    if directory.store.exists():
+        Store.open(directory.store).close()  # brings that of an older version to this one
+        copy_store(directory.store, store)
+        directory.store.unlink()
+    note_store_place(directory, store.address)
 
 
 def _copy_journal(journal: Path, files: _Files) -> Position | None:

@@ -52,13 +52,13 @@ class Store:
 
     def __init__(self, place: StorePlace) -> None:
         self.place = place
-        self._dialect: Dialect = (
+        self.dialect: Dialect = (
             PostgresStore(place) if isinstance(place, PostgresDatabase) else SqliteStore(place)
         )
-        self._dialect.prepare()
-        self.identity = self._dialect.identity()
-        self.engine = self._dialect.engine()
-        self._posting = Posting(self._dialect)
+        self.dialect.prepare()
+        self.identity = self.dialect.identity()
+        self.engine = self.dialect.engine()
+        self._posting = Posting(self.dialect)
 
     @classmethod
     def open(cls, place: StorePlace) -> Store:
@@ -83,15 +83,26 @@ class Store:
         Raises: StoreAway when it cannot be read now; DataError when there is none, or it is of another
         version.
         """
-        nothing = f"{place} is not there: nothing was posted yet; run `entrepot ledger post` first"
+        found = cls.find(place)
+        if found is None:
+            raise DataError(f"{place} is not there: nothing was posted yet; run `entrepot ledger post` first")
+        return found
+
+    @classmethod
+    def find(cls, place: StorePlace) -> Store | None:
+        """Return the store at `place` for reading, or None when nothing was posted there yet.
+
+        Raises: StoreAway when it cannot be read now; DataError when it is of another version.
+        """
         if isinstance(place, Path) and not place.exists():
-            raise DataError(nothing)
+            return None
         store = cls(place)
         try:
             with store.faults(), store.engine.connect() as connection:
                 revision = _revision(connection)
             if revision is None and isinstance(place, PostgresDatabase):
-                raise DataError(nothing)
+                store.close()
+                return None
             if revision != REVISION:
                 raise DataError(
                     f"{place} has revision {revision}, expected {REVISION}: run `entrepot ledger post` once"
@@ -114,7 +125,7 @@ class Store:
     @property
     def is_replaced(self) -> bool:
         """Return whether another store is at the place by now, or none."""
-        return self._dialect.identity() != self.identity
+        return self.dialect.identity() != self.identity
 
     @contextlib.contextmanager
     def faults(self) -> Iterator[None]:
@@ -170,7 +181,7 @@ class Store:
             with self.faults(), self.engine.begin() as connection:
                 self._posting.post(connection, rows, position)
         except BaseException:
-            self._posting = Posting(self._dialect)
+            self._posting = Posting(self.dialect)
             raise
 
     def names(self) -> Names:

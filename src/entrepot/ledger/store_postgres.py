@@ -28,15 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from entrepot.ledger.rows import Row
 from entrepot.ledger.store_place import PostgresDatabase, require_driver
 from entrepot.ledger.store_sqlite import on_conflict_add
-from entrepot.ledger.tables import (
-    CLOSINGS,
-    CORRECTIONS,
-    DECISIONS,
-    FEEDBACK,
-    RESERVES,
-    USAGE_DAYS,
-    USAGE_HOURS,
-)
+from entrepot.ledger.tables import METADATA, USAGE_DAYS, USAGE_HOURS
 
 if TYPE_CHECKING:
     import psycopg
@@ -78,6 +70,10 @@ class PostgresStore:
         """Return 0: a database that is dropped ends its connections, and is seen anew with the next one."""
         return 0
 
+    def hold_still(self, connection: Connection) -> None:
+        """Let the transaction that begins on a connection read everything as it is at one instant."""
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
         """Write rows and return whether all were new; if not, the caller takes back what was written.
 
@@ -118,7 +114,8 @@ def _add_text(table: Table) -> str:
 
 
 def _copy_text(table: Table) -> str:
-    return f"COPY {table.name} ({', '.join(table.c.keys())}) FROM STDIN (FORMAT BINARY)"
+    columns = ", ".join(f'"{name}"' for name in table.c.keys())  # noqa: SIM118 (a collection of columns)
+    return f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
 
 
 def _types(table: Table) -> list[str]:
@@ -134,7 +131,6 @@ _TYPES = {
     LargeBinary: "bytea",
     Text: "text",
 }
-_COPIED = (RESERVES, DECISIONS, CLOSINGS, CORRECTIONS, FEEDBACK)
-_COPY = {table.name: _copy_text(table) for table in _COPIED}
-_COPY_TYPES = {table.name: _types(table) for table in _COPIED}
+_COPY = {table.name: _copy_text(table) for table in METADATA.sorted_tables}
+_COPY_TYPES = {table.name: _types(table) for table in METADATA.sorted_tables}
 _ADD = {table.name: _add_text(table) for table in (USAGE_HOURS, USAGE_DAYS)}

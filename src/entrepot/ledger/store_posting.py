@@ -51,6 +51,10 @@ class Dialect(Protocol):
         """Return what changes when the store is replaced by another one."""
         ...
 
+    def hold_still(self, connection: Connection) -> None:
+        """Let the transaction that begins on a connection read everything as it is at one instant."""
+        ...
+
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
         """Write rows and return whether all were new; if not, what was written has to be taken back."""
         ...

@@ -48,6 +48,9 @@ class SqliteStore:
         except FileNotFoundError:
             return 0
 
+    def hold_still(self, connection: Connection) -> None:
+        """Do nothing: every transaction reads the file as it is when it first reads."""
+
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
         """Write rows and return whether all were new; if not, the caller takes back what was written."""
         return connection.exec_driver_sql(_INSERT[table.name], list(rows)).rowcount == len(rows)
