@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from entrepot.domain.ids import request_id_text
+from entrepot.ledger.budgets import Period
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.key_log import create_key
+from entrepot.ledger.entries import Scope
+from entrepot.ledger.key_log import create_key, set_budget_of
 from entrepot.ledger.ledger import Ledger
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make
@@ -126,6 +128,29 @@ def test_the_audit_lists_what_is_open(tmp_path: Path) -> None:
     assert ran.status == 0
     assert f"{request_id_text(make.request_id(1))}, attempt 1, key 1, $0.002" in ran.out
     assert entrepot("ledger", "audit", "--data-dir", tmp_path).status == 1
+
+
+def test_the_audit_shows_every_budget_and_says_which_is_passed_and_by_what(spent: Path) -> None:
+    """Passed is not wrong: exit 0, but said in the table, in a line of its own and in the last one."""
+    set_budget_of(spent, Scope.KEY, "team", 6_500_000, START_NS, period=Period.TOTAL)
+    set_budget_of(spent, Scope.KEY, "team", 9_000_000, START_NS, period=Period.MONTH, zone="Asia/Tokyo")
+    ran = entrepot("ledger", "audit", "--data-dir", spent, columns=150)
+    assert ran.status == 0
+    month, total = [line for line in ran.out.splitlines() if line.startswith("key 1 team  $")]
+    assert month.startswith("key 1 team  $0.009 a month (hard, Asia/Tokyo)  2")
+    assert total.split()[-4:] == ["0.00", "-0.000074", "agrees,", "passed"]
+    first = request_id_text(make.request_id(1))
+    passed = "PASSED: the budget of key 1 team, $0.0065 in all (hard), is passed by the settlement of "
+    assert f"{passed}{first}" in ran.out
+    assert ran.out.splitlines()[-1].startswith("ok: ")
+    assert ", 1 hard budget is passed, " in ran.out.splitlines()[-1]
+    shown = entrepot("ledger", "audit", "--json", "--data-dir", spent).json["budgets"]
+    assert [(of["period"], of["spent_nusd"], of["left_nusd"], of["agrees"]) for of in shown] == [
+        ("month", 0, 9_000_000, True),
+        ("total", 6_570_000, -74_000, True),
+    ]
+    assert (shown[1]["passed"], shown[1]["unknown_nusd"], shown[1]["zone"]) == (True, 4_000, "UTC")
+    assert (shown[1]["passed_by"]["kind"], shown[1]["passed_by"]["id"]) == ("settlement", first)
 
 
 def host_log(path: Path, output: int) -> Path:

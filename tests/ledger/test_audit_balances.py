@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,21 +19,12 @@ from entrepot.ledger.entries import (
     NameEndpoint,
     Scope,
     ScopeBalance,
-    Snapshot,
     Spending,
-    decode,
-    encode,
 )
-from entrepot.ledger.segment import (
-    HEADER_BYTES,
-    RECORD_HEAD,
-    RECORD_HEAD_BYTES,
-    record_bytes,
-    segment_numbers,
-    segment_path,
-)
+from entrepot.ledger.segment import HEADER_BYTES, segment_numbers
 from tests.ledger import audited
 from tests.ledger import entry_makers as make
+from tests.ledger.openings import Change, change_opening
 from tests.ledger.traffic import HOUR_NS, START_NS
 
 REQUESTS = 60
@@ -69,7 +59,7 @@ def moved(spending: tuple[Spending, ...], scope: Scope) -> tuple[Spending, ...]:
     )
 
 
-CHANGES: dict[str, tuple[Callable[[Snapshot], dict[str, object]], str]] = {
+CHANGES: dict[str, tuple[Change, str]] = {
     "key spent": (lambda s: {"keys": raised(s.keys, "spent_nusd")}, "the balances of key 3 are $"),
     "key unknown": (lambda s: {"keys": raised(s.keys, "unknown_nusd")}, "the balances of key 3 are $"),
     "key reserved": (lambda s: {"keys": raised(s.keys, "reserved_nusd")}, "the balances of key 3 are $"),
@@ -101,23 +91,7 @@ def test_a_snapshot_that_is_wrong_is_named_first(months: Path, name: str) -> Non
     change, says = CHANGES[name]
     journal = DataDir(months).journal
     number = segment_numbers(journal)[-2]
-    path = segment_path(journal, number)
-    data = path.read_bytes()
-    end = HEADER_BYTES + RECORD_HEAD_BYTES + RECORD_HEAD.unpack_from(data, HEADER_BYTES)[0]
-    opening = decode(data[HEADER_BYTES + RECORD_HEAD_BYTES : end])
-    assert isinstance(opening, Snapshot)
-    rewritten = data[:HEADER_BYTES] + record_bytes(
-        encode(msgspec.structs.replace(opening, **change(opening))), HEADER_BYTES
-    )
-    position = HEADER_BYTES + RECORD_HEAD_BYTES + RECORD_HEAD.unpack_from(data, HEADER_BYTES)[0]
-    while RECORD_HEAD.unpack_from(data, position)[0]:  # the others follow, each with the CRC of its place
-        length = RECORD_HEAD.unpack_from(data, position)[0]
-        body = data[position + RECORD_HEAD_BYTES : position + RECORD_HEAD_BYTES + length]
-        rewritten += record_bytes(body, len(rewritten))
-        position += RECORD_HEAD_BYTES + length
-        if position + RECORD_HEAD_BYTES > len(data):
-            break
-    path.write_bytes(rewritten)
+    change_opening(journal, number, change)
     found = audit(months, LATER_NS)
     assert found.findings[0].startswith(f"journal segment {number}, offset {HEADER_BYTES}: {says}")
 

@@ -184,25 +184,30 @@ def steps_of(seed: int) -> Iterator[tuple[object, ...]]:
             yield ("report",)
 
 
+def take_steps(here: Books, seed: int) -> None:
+    """Take the steps of a seed, in which anything may happen in any order."""
+    for step in steps_of(seed):
+        match step:
+            case ("reserve", int(key_id), int(amount), bool(narrow)):
+                here.reserve(key_id, amount, narrow=narrow)
+            case ("close", int(which), float(share), str(how)):
+                here.close(which, share, how)
+            case ("correct", int(which), float(share)):
+                here.correct(which, share)
+            case ("wait", int(ns)):
+                here.now_ns += ns
+            case ("restart",):
+                here.restart()
+            case _:
+                here.ledger.keep_accounts(here.now_ns)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32))
 def test_no_interleaving_passes_a_budget_of_any_scope_and_period(seed: int) -> None:
     """Spent, unknown and reserved stay within each; refused is what does not fit, and only that."""
     with books() as here:
-        for step in steps_of(seed):
-            match step:
-                case ("reserve", int(key_id), int(amount), bool(narrow)):
-                    here.reserve(key_id, amount, narrow=narrow)
-                case ("close", int(which), float(share), str(how)):
-                    here.close(which, share, how)
-                case ("correct", int(which), float(share)):
-                    here.correct(which, share)
-                case ("wait", int(ns)):
-                    here.now_ns += ns
-                case ("restart",):
-                    here.restart()
-                case _:
-                    here.ledger.keep_accounts(here.now_ns)
+        take_steps(here, seed)
         here.check()
         while here.open:
             here.close(0, 1.0, "settle")

@@ -11,16 +11,18 @@ import typer
 
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import key_names
-from entrepot.cli.tables import print_columns, usd_column
+from entrepot.cli.tables import NOTHING, print_columns, usd_column
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
 from entrepot.ledger.audit import STALE_AFTER_S, Audit, OpenReservation
 from entrepot.ledger.audit import audit as make_audit
+from entrepot.ledger.audit_budgets import BudgetAudit, PassedBy
 from entrepot.ledger.audit_sums import Compared
 from entrepot.ledger.poster import catch_up
 
 _MOST_OPEN_SHOWN = 10
 _HOUR_S = 3600
+_NS_PER_S = 10**9
 
 
 def audit(
@@ -52,6 +54,7 @@ def _print(found: Audit, names: dict[int, str]) -> None:
             "store": ["agrees" if pair.journal == pair.store else "DIFFERS" for pair in pairs],
         }
         print_columns(columns, left=("sums of", "store"), optional=("tokens", "attempts"))
+    _print_budgets(found.budgets)
     for reservation in found.open[:_MOST_OPEN_SHOWN]:
         typer.echo(_open_text(reservation))
     if len(found.open) > _MOST_OPEN_SHOWN:
@@ -61,6 +64,40 @@ def _print(found: Audit, names: dict[int, str]) -> None:
     if found.finding_count > len(found.findings):
         typer.echo(f"and {found.finding_count - len(found.findings)} more differences")
     typer.echo(_verdict(found))
+
+
+def _print_budgets(budgets: tuple[BudgetAudit, ...]) -> None:
+    """Print every budget in the period that runs, then which was passed and by what."""
+    if not budgets:
+        return
+    typer.echo("")
+    sums = [budget.journal for budget in budgets]
+    columns = {
+        "budget of": [budget.limit.whose() for budget in budgets],
+        "limit": [budget.limit.text() for budget in budgets],
+        "from (UTC)": [_period_text(budget.limit.from_ns) for budget in budgets],
+        "spent $": usd_column([of.spent_nusd for of in sums]),
+        "unknown ≤ $": usd_column([of.unknown_nusd for of in sums]),
+        "before $": usd_column([of.earlier_nusd for of in sums]),
+        "reserved $": usd_column([of.reserved_nusd for of in sums]),
+        "left $": usd_column([budget.left_nusd for budget in budgets]),
+        "state": [_state(budget) for budget in budgets],
+    }
+    if not any(of.earlier_nusd for of in sums):
+        del columns["before $"]
+    print_columns(columns, left=("budget of", "limit", "from (UTC)", "state"), optional=("from (UTC)",))
+    for budget in budgets:
+        if text := budget.passed_text():
+            typer.echo(f"{'PASSED' if budget.is_passed and budget.limit.hard else 'passed'}: {text}")
+
+
+def _period_text(from_ns: int) -> str:
+    return f"{datetime.fromtimestamp(from_ns // _NS_PER_S, UTC):%Y-%m-%d %H:%M}" if from_ns else NOTHING
+
+
+def _state(budget: BudgetAudit) -> str:
+    agrees = "agrees" if budget.agrees else "DIFFERS"
+    return f"{agrees}, passed" if budget.is_passed else agrees
 
 
 def _sums_of(pair: Compared, names: dict[int, str]) -> str:
@@ -77,6 +114,9 @@ def _verdict(found: Audit) -> str:
     if found.unposted:
         parts.append(f"{found.unposted:,} not posted yet")
     parts.append(f"{found.finding_count:,} differences" if found.finding_count else "journal and store agree")
+    passed = sum(budget.is_passed and budget.limit.hard for budget in found.budgets)
+    if passed:
+        parts.append(f"{passed} hard budgets are passed" if passed > 1 else "1 hard budget is passed")
     if found.stale:
         parts.append(f"{len(found.stale)} reservations were forgotten")
     elif found.open:
@@ -103,6 +143,7 @@ def _as_json(found: Audit) -> dict[str, object]:
         "findings": list(found.findings),
         "starts_late": found.starts_late,
         "sums": [_pair_json(pair) for pair in found.compared],
+        "budgets": [_budget_json(budget) for budget in found.budgets],
         "open": [_open_json(reservation) for reservation in found.open],
         "stale": [_open_json(reservation) for reservation in found.stale],
     }
@@ -120,6 +161,39 @@ def _pair_json(pair: Compared) -> dict[str, object]:
         "cost_nusd": pair.journal.cost_nusd,
         "unknown_nusd": pair.journal.unknown_nusd,
         "agrees": pair.journal == pair.store,
+    }
+
+
+def _budget_json(budget: BudgetAudit) -> dict[str, object]:
+    limit, sums = budget.limit, budget.journal
+    return {
+        "scope": limit.scope.value,
+        "id": limit.number,
+        "name": limit.name,
+        "period": limit.period,
+        "zone": limit.zone,
+        "hard": limit.hard,
+        "limit_nusd": limit.amount_nusd,
+        "from_ns": limit.from_ns,
+        "until_ns": limit.until_ns,
+        "spent_nusd": sums.spent_nusd,
+        "unknown_nusd": sums.unknown_nusd,
+        "earlier_nusd": sums.earlier_nusd,
+        "reserved_nusd": sums.reserved_nusd,
+        "left_nusd": budget.left_nusd,
+        "passed": budget.is_passed,
+        "passed_by": None if budget.passed_by is None else _passed_json(budget.passed_by),
+        "agrees": budget.agrees,
+    }
+
+
+def _passed_json(entry: PassedBy) -> dict[str, object]:
+    return {
+        "kind": entry.kind,
+        "id": request_id_text(entry.request_id),
+        "attempt": entry.attempt,
+        "segment": entry.at.segment,
+        "offset": entry.at.offset,
     }
 
 

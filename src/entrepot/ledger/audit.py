@@ -7,6 +7,8 @@ the columns mean and what entries add up to.
 A journal whose first segments were archived or deleted begins with a snapshot of what they added up to. From
 then on each entry and each snapshot is compared as ever; of roll-ups and sums only what was reserved in
 hours that begin after the youngest reservation before it, since only these lie wholly in what is kept.
+
+Budgets are worked out from the journal alone: admission knows nothing of the store.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from entrepot.ledger.audit_budgets import AuditBudgets, BudgetAudit
 from entrepot.ledger.audit_compare import HOUR_NS, Findings, RowComparison, place
 from entrepot.ledger.audit_fold import AuditFold
+from entrepot.ledger.audit_limits import read_limits
 from entrepot.ledger.audit_sums import Compared, compared_sums
 from entrepot.ledger.audit_usage import AuditUsage, compare_usage
 from entrepot.ledger.audit_view import StoreView, store_view
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.entries import Entry, Reserve
+from entrepot.ledger.entries import Entry, Reserve, Snapshot
 from entrepot.ledger.reader import JournalReader
-from entrepot.ledger.segment import Position
+from entrepot.ledger.segment import HEADER_BYTES, Position, segment_numbers
 
 STALE_AFTER_S = 3600.0  # longer than any attempt may last: what is open then was forgotten
 
@@ -49,9 +53,10 @@ class Audit(Struct, frozen=True):
     """What an audit found. `entries` were compared, `unposted` are not in the store yet.
 
     `findings` holds the first disagreements: of entries in the order of the journal, then of rows that no
-    entry wrote, of roll-ups, of sums; `finding_count` counts all. `open` are the reservations under way, the
-    oldest first; `stale` those that should have been closed long ago. `from_hour` is the first hour since
-    1970 of which roll-ups and sums were compared: 0 unless the journal's first segments are gone.
+    entry wrote, of roll-ups, of sums, of budgets; `finding_count` counts all. `open` are the reservations
+    under way, the oldest first; `stale` those that should have been closed long ago. `from_hour` is the first
+    hour since 1970 of which roll-ups and sums were compared: 0 unless the journal's first segments are gone.
+    `budgets` are all that are set, each in the period that runs; one that is passed is no disagreement.
     """
 
     entries: int
@@ -62,6 +67,7 @@ class Audit(Struct, frozen=True):
     open: tuple[OpenReservation, ...]
     stale: tuple[OpenReservation, ...]
     from_hour: int = 0
+    budgets: tuple[BudgetAudit, ...] = ()
 
     @property
     def starts_late(self) -> bool:
@@ -82,13 +88,13 @@ def audit(data_dir: Path, now_ns: int, *, stale_after_s: float = STALE_AFTER_S) 
     Raises: DataError when the journal is damaged, or there is no store that can be read.
     """
     with store_view(data_dir) as view:
-        return _Auditor(DataDir(data_dir), view).run(now_ns, stale_after_s)
+        return _Auditor(DataDir(data_dir), view, now_ns).run(now_ns, stale_after_s)
 
 
 class _Auditor:
     """One audit: what was read of the journal so far, beside the store."""
 
-    def __init__(self, directory: DataDir, view: StoreView) -> None:
+    def __init__(self, directory: DataDir, view: StoreView, now_ns: int) -> None:
         self._journal = directory.journal
         self._view = view
         self._posted_to = _posted_to(view)
@@ -96,6 +102,9 @@ class _Auditor:
         self._rows = RowComparison(view, self._findings)
         self._usage = AuditUsage(self._posted)
         self._fold = AuditFold()
+        # By a clock that was set back another period runs, of which the last snapshot knows no quarters more.
+        at_ns = max(now_ns, _newest_ns(directory.journal))
+        self._budgets = AuditBudgets(read_limits(directory.keys, at_ns))
 
     def run(self, now_ns: int, stale_after_s: float) -> Audit:
         unposted = self._read()
@@ -106,6 +115,10 @@ class _Auditor:
         for pair in compared:
             if pair.journal != pair.store:
                 self._findings.add(f"the sums of {pair.kind} {pair.number} differ: {_difference(pair)}")
+        budgets = self._budgets.found()
+        for budget in budgets:
+            if not budget.agrees:
+                self._findings.add(budget.difference())
         still_open = _open(self._fold.open.values(), now_ns)
         return Audit(
             self._rows.entries,
@@ -116,12 +129,13 @@ class _Auditor:
             still_open,
             tuple(reservation for reservation in still_open if reservation.age_s > stale_after_s),
             from_hour,
+            budgets,
         )
 
     def _read(self) -> int:
         """Read the journal once, and return how many of its entries are not posted."""
         unposted = 0
-        fold, usage, rows = self._fold, self._usage, self._rows
+        fold, usage, rows, budgets = self._fold, self._usage, self._rows, self._budgets
         with JournalReader(self._journal) as reader:
             for at, entry in reader.entries():
                 if self._posted_to is not None and at < self._posted_to:
@@ -129,6 +143,7 @@ class _Auditor:
                     usage.add(at, entry, fold.closed_by(entry))
                 else:
                     unposted += 1
+                budgets.add(at, entry, fold.closed_by(entry))
                 problem = fold.add(entry)
                 if problem is not None:
                     rows.finish()  # what was before it is named before it
@@ -156,6 +171,16 @@ class _Auditor:
 def _posted_to(view: StoreView) -> Position | None:
     rows = view.execute('SELECT segment, "offset" FROM position')
     return Position(*rows[0]) if rows else None
+
+
+def _newest_ns(journal: Path) -> int:
+    """Return the instant of the youngest reservation before the last segment, 0 when there is none."""
+    numbers = segment_numbers(journal)
+    if not numbers:
+        return 0
+    with JournalReader(journal, Position(numbers[-1], HEADER_BYTES)) as reader:
+        _, first = next(reader.entries(), (None, None))
+    return first.newest_ns if isinstance(first, Snapshot) else 0
 
 
 def _open(reserves: Iterable[Reserve], now_ns: int) -> tuple[OpenReservation, ...]:
