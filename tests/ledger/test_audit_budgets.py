@@ -175,6 +175,20 @@ def test_what_is_unknown_and_reserved_is_told_apart_from_what_is_spent(day: Book
     assert bob.journal == BudgetSums(0, 0, 0, 500)
     assert team.journal.counted_nusd == 1_007
     assert "$0.000001007 spent or unknown before" in team.journal.text()
+    expired, _ = next(one for one in day.closed if one[1] == 7)
+    number = int.from_bytes(expired.request_id[8:], "big")
+    known = msgspec.structs.replace(
+        make.correct(number, 3, correction_id=1, key_id=1),
+        bill=Bill(output_nusd=3),
+        unknown_nusd=7,
+        reserved_ns=expired.at_ns,
+        sender_id=expired.sender_id,
+    )
+    assert day.ledger.correct(known) is None
+    found = audited(day)
+    assert found.ok, found.findings
+    assert found.budgets[0].journal == BudgetSums(503, 0, 11)
+    assert found.budgets[3].journal == BudgetSums(3, 0, 11, 1_000)
 
 
 def corrected(here: Books) -> None:
@@ -219,11 +233,17 @@ def settled_within(here: Books) -> None:
 def test_a_budget_that_is_passed_names_what_passed_it_and_is_no_disagreement(
     pass_it: Callable[[Books], None], kind: str | None, says: str
 ) -> None:
-    """One row for each way in which a hard budget may be passed."""
+    """One row for each way in which a hard budget may be passed; what costs more later is not named."""
     with books() as here:
         set_budget_of(here.ledger.path, Scope.KEY, "carol", 2_000, 1, period=Period.DAY, zone="UTC")
         here.ledger.refresh_keys()
+        here.reserve(3, 10, narrow=False)
+        before = here.open[0].request_id
         pass_it(here)
+        assert (
+            here.ledger.settle(msgspec.structs.replace(make.settle(1, 20, key_id=3), request_id=before))
+            is None
+        )
         found = audited(here)
         assert found.ok, found.findings
         (passed,) = [budget for budget in found.budgets if budget.is_passed]
@@ -255,6 +275,24 @@ def test_a_budget_that_was_passed_and_corrected_back_still_says_so() -> None:
         alice = audited(here).budgets[0]
         assert (alice.journal, alice.is_passed) == (BudgetSums(50, 0, 0), False)
         assert "was passed, and is not now, by the expiry of req-" in alice.passed_text()
+
+
+def test_a_clock_that_was_set_back_is_no_disagreement() -> None:
+    """Of the day that it shows the last snapshot knows nothing more: the day of its youngest entry runs."""
+    with books() as here:
+        for key_id in (1, 2, 3):
+            here.reserve(key_id, 400, narrow=False)
+            here.close(-1, 1.0, "settle")
+        here.now_ns += 20 * 24 * HOUR_NS
+        for _ in range(60):
+            here.reserve(2, 10, narrow=False)
+            here.close(-1, 1.0, "settle")
+        run(here.ledger.path, follow=False)
+        found = audit(here.ledger.path, START_NS, stale_after_s=STALE_S)
+        assert found.ok, found.findings
+        bob = found.budgets[1]
+        assert (bob.limit.period, bob.journal.spent_nusd) == ("day", 600)
+        assert bob.limit.from_ns > START_NS
 
 
 def test_a_soft_budget_is_passed_by_what_attempts_cost_and_not_by_their_bounds() -> None:

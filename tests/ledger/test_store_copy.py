@@ -183,6 +183,8 @@ def test_a_database_in_which_nothing_was_posted_is_no_part_of_a_backup(
     for name, place in (("one", None), ("other", database)):
         restore(tmp_path / "backup", tmp_path / name, place)
         goes_on(tmp_path / name, written)
+    with pytest.raises(DataError, match="holds rows of journal"):
+        restore(tmp_path / "backup", tmp_path / "third", database)
 
 
 def test_a_store_is_moved_with_rows_that_the_journal_has_no_more(
