@@ -49,7 +49,7 @@ def audited(here: Books) -> Audit:
 def counted_in(here: Books, found: BudgetAudit) -> tuple[int, int]:
     """Return what the books counted for a budget in its period, without and as what is reserved."""
     limit = found.limit
-    budget = here.ledger._keys.budgets[BudgetId(limit.scope, limit.number, Period(limit.period))]
+    budget = here.ledger.keys.budgets[BudgetId(limit.scope, limit.number, Period(limit.period))]
     assert (budget.amount_nusd, budget.zone, budget.hard) == (limit.amount_nusd, limit.zone, limit.hard)
     span = budget.span(here.now_ns)
     assert span == (limit.from_ns, limit.until_ns)
@@ -74,7 +74,7 @@ def test_every_budget_is_what_was_counted_from_outside(seed: int) -> None:
                 segment_path(journal, number).unlink(missing_ok=True)
             found = audited(here)
             assert found.ok, found.findings
-            assert len(found.budgets) == len(here.ledger._keys.budgets)
+            assert len(found.budgets) == len(here.ledger.keys.budgets)
             for budget in found.budgets:
                 sums = budget.journal
                 assert (sums.counted_nusd, sums.reserved_nusd) == counted_in(here, budget)
