@@ -26,10 +26,10 @@ from pathlib import Path
 from random import Random
 from bench_posting import ENDPOINTS, endpoint, reserved, settled
 from entrepot.domain.ids import RequestIds
-from entrepot.ledger.budgets import Period
+from entrepot.ledger.keys.budgets import Period
 from entrepot.ledger.entries import Scope, encode_reserve, encode_settle
-from entrepot.ledger.key_log import create_key, create_tag, create_team, set_budget_of
-from entrepot.ledger.keys import digest_of
+from entrepot.ledger.keys.log import create_key, create_tag, create_team, set_budget_of
+from entrepot.ledger.keys.keys import digest_of
 from entrepot.ledger.ledger import Ledger
 from msgspec.structs import replace
 

@@ -32,7 +32,7 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import Reserve, Settle
 from entrepot.ledger.ledger import EndpointRef, Ledger
-from entrepot.ledger.store_place import note_store_place
+from entrepot.ledger.store.place import note_store_place
 
 DAY_NS = 86_400_000_000_000
 START_NS = 1_763_942_400_000_000_000  # 2025-11-24 00:00 UTC
@@ -47,7 +47,7 @@ DEFAULT_POSTGRES_URL = "postgresql://postgres@127.0.0.1:5432/test"
 POST = """
 import json, resource, sys, time
 from pathlib import Path
-from entrepot.ledger.poster import calm_collector, run
+from entrepot.ledger.store.poster import calm_collector, run
 
 def cpu_s():
     used = resource.getrusage(resource.RUSAGE_SELF)

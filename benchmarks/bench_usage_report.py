@@ -34,11 +34,11 @@ from entrepot.domain.prices import Prices
 from entrepot.domain.usage import Usage
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import NameRules, NameSender, Reserve, Settle
+from entrepot.ledger.journal.segment import Position
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.poster import catch_up
-from entrepot.ledger.report import DAY_NS, Dimension, Report, report
-from entrepot.ledger.segment import Position
-from entrepot.ledger.store import Store
+from entrepot.ledger.reports.report import DAY_NS, Dimension, Report, report
+from entrepot.ledger.store.poster import catch_up
+from entrepot.ledger.store.store import Store
 
 REQUESTS = 10_000_000
 DAYS, ENDPOINTS, KEYS, TEAMS, TAGS = 30, 20, 50, 8, 12

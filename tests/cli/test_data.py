@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from entrepot.ledger.archive import Retention
-from entrepot.ledger.poster import run
-from entrepot.ledger.segment import segment_path
+from entrepot.ledger.journal.archive import Retention
+from entrepot.ledger.journal.segment import segment_path
+from entrepot.ledger.store.poster import run
 from tests.cli.command_line import entrepot
 from tests.ledger.stores import address, new_schema
 from tests.ledger.traffic import write_requests

@@ -9,10 +9,10 @@ import pytest
 
 from entrepot.domain.ids import request_id_text
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.key_log import create_key
-from entrepot.ledger.keys import list_keys
+from entrepot.ledger.journal.spool import Content, Kind, Spool, TaskText
+from entrepot.ledger.keys.keys import list_keys
+from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.spool import Content, Kind, Spool, TaskText
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make
 from tests.ledger.traffic import ENDPOINTS, START_NS, write

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.ledger.key_events import KeyCaps
-from entrepot.ledger.keys import digest_of, list_keys
+from entrepot.ledger.keys.events import KeyCaps
+from entrepot.ledger.keys.keys import digest_of, list_keys
 from entrepot.ledger.ledger import Ledger
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make

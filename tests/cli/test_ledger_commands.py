@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from entrepot.domain.ids import request_id_text
-from entrepot.ledger.budgets import Period
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import Scope
-from entrepot.ledger.key_log import create_key, set_budget_of
+from entrepot.ledger.keys.budgets import Period
+from entrepot.ledger.keys.log import create_key, set_budget_of
 from entrepot.ledger.ledger import Ledger
 from tests.cli.command_line import entrepot
 from tests.ledger import entry_makers as make

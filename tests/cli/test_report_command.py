@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from entrepot.ledger.entries import Feedback
-from entrepot.ledger.key_log import create_key
+from entrepot.ledger.journal.segment import Position
+from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.poster import catch_up
-from entrepot.ledger.segment import Position
-from entrepot.ledger.store import Store
-from entrepot.ledger.tasks import WHOLE_TASK
+from entrepot.ledger.reports.tasks import WHOLE_TASK
+from entrepot.ledger.store.poster import catch_up
+from entrepot.ledger.store.store import Store
 from tests.cli.command_line import Ran, entrepot
 from tests.ledger import entry_makers as make
 from tests.ledger.made_shares import MODEL, own_shares, write_shares

@@ -17,7 +17,7 @@ from entrepot.domain.ids import request_id_text
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.request import Request
 from entrepot.domain.usage import Usage
-from entrepot.ledger.key_log import create_key
+from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Decision, pack

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from entrepot.domain.ids import request_id_text
 from entrepot.ledger.entries import Expire, Reserve, Settle, Void
-from entrepot.ledger.reader import JournalReader
+from entrepot.ledger.journal.reader import JournalReader
 
 
 class Books:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.cli.console_address import CONSOLE_FILE
-from entrepot.ledger.reader import JournalReader
+from entrepot.ledger.journal.reader import JournalReader
 from tests.e2e.gateways import Running, chat, make_key, serve
 from tests.e2e.host_logs import ledger_sums, simulated_hosts
 from tests.e2e.programs import until

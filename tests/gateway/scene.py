@@ -16,7 +16,7 @@ from typing import Any
 
 from entrepot.catalog.settings import EndpointSettings, LedgerSettings, ServerSettings
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
-from entrepot.ledger.journal import SyncData, sync_data
+from entrepot.ledger.journal.journal import SyncData, sync_data
 from entrepot.testing.gateway_here import MODEL, GatewayHere, endpoint_at, gateway_here
 from entrepot.testing.scripted_host import ScriptedHost
 

@@ -13,10 +13,10 @@ import pytest
 from entrepot.catalog.settings import EndpointSettings
 from entrepot.domain.ids import request_id_from_text, task_id_of
 from entrepot.domain.money import nusd_from_usd
-from entrepot.ledger.budgets import Period
 from entrepot.ledger.entries import Feedback, NameRules, NameSender, Scope
-from entrepot.ledger.key_events import KeyLimits
-from entrepot.ledger.key_log import assign_key, create_tag, create_team, set_budget_of, set_limits
+from entrepot.ledger.keys.budgets import Period
+from entrepot.ledger.keys.events import KeyLimits
+from entrepot.ledger.keys.log import assign_key, create_tag, create_team, set_budget_of, set_limits
 from entrepot.testing.scripted_host import completion, plain
 from tests.gateway.scene import Scene, chat, scene, until
 

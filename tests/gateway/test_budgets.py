@@ -12,7 +12,7 @@ import pytest
 
 from entrepot.catalog.settings import EndpointSettings
 from entrepot.domain.money import nusd_from_usd
-from entrepot.ledger.key_log import set_budget
+from entrepot.ledger.keys.log import set_budget
 from entrepot.testing.gateway_here import MODEL
 from entrepot.testing.scripted_host import (
     STREAM_HEAD,

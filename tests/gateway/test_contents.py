@@ -10,8 +10,16 @@ from time import time_ns
 import pytest
 
 from entrepot.gateway.transcript import Transcript
-from entrepot.ledger.key_log import revoke_key, set_storing
-from entrepot.ledger.spool import Content, Kind, SpoolRecord, TaskText, closed_file, records_in, spool_files
+from entrepot.ledger.journal.spool import (
+    Content,
+    Kind,
+    SpoolRecord,
+    TaskText,
+    closed_file,
+    records_in,
+    spool_files,
+)
+from entrepot.ledger.keys.log import revoke_key, set_storing
 from entrepot.testing.gateway_here import GatewayHere
 from entrepot.testing.scripted_host import (
     STREAM_END,
@@ -25,7 +33,7 @@ from entrepot.testing.scripted_host import (
     usage_chunk,
 )
 from tests.gateway.scene import Scene, chat, scene, until
-from tests.ledger.test_spool import largest_file
+from tests.ledger.journal.test_spool import largest_file
 
 PIECES = [delta(role="assistant", content=""), *map(delta, "Hällo"), delta(finish_reason="stop")]
 PROMPT = "a secret prompt"

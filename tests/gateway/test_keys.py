@@ -7,8 +7,8 @@ from time import monotonic, time_ns
 
 import pytest
 
-from entrepot.ledger.key_events import KeyCaps
-from entrepot.ledger.key_log import create_key, revoke_key, set_caps
+from entrepot.ledger.keys.events import KeyCaps
+from entrepot.ledger.keys.log import create_key, revoke_key, set_caps
 from entrepot.testing.gateway_here import Answer, GatewayHere
 from entrepot.testing.scripted_host import completion, plain
 from tests.gateway.scene import chat, scene, until, until_later

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.gateway.limits import RateLimits, Window
-from entrepot.ledger.key_events import KeyLimits
-from entrepot.ledger.keys import Key
+from entrepot.ledger.keys.events import KeyLimits
+from entrepot.ledger.keys.keys import Key
 
 
 def key(**limits: int) -> Key:

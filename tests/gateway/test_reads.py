@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from entrepot.ledger.key_log import create_key
+from entrepot.ledger.keys.log import create_key
 from entrepot.testing.gateway_here import MODEL, Answer, GatewayHere
 from entrepot.testing.scripted_host import (
     STREAM_HEAD,

@@ -27,8 +27,8 @@ from entrepot.ledger.entries import (
     Reserve,
 )
 from entrepot.ledger.ledger import EndpointRef
-from entrepot.ledger.poster import run
-from entrepot.ledger.tables import METADATA
+from entrepot.ledger.store.poster import run
+from entrepot.ledger.store.tables import METADATA
 from tests.ledger.journals import journal_in
 from tests.ledger.traffic import HOUR_NS, START_NS, Traffic
 

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from entrepot.ledger.store import Store
-from entrepot.ledger.tables import METADATA
+from entrepot.ledger.store.store import Store
+from entrepot.ledger.store.tables import METADATA
 
 VARIABLE = "ENTREPOT_TEST_POSTGRES_URL"
 DEFAULT_URL = "postgresql://postgres@127.0.0.1:5432/test"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from entrepot.ledger.entries import Balances, Entry, encode
-from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
-from entrepot.ledger.reader import JournalReader
+from entrepot.ledger.journal.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
+from entrepot.ledger.journal.reader import JournalReader
 from tests.ledger import entry_makers as make
 
 SEGMENT_BYTES = 8 * 1024

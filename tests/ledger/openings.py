@@ -8,7 +8,13 @@ from pathlib import Path
 import msgspec
 
 from entrepot.ledger.entries import Snapshot, decode, encode
-from entrepot.ledger.segment import HEADER_BYTES, RECORD_HEAD, RECORD_HEAD_BYTES, record_bytes, segment_path
+from entrepot.ledger.journal.segment import (
+    HEADER_BYTES,
+    RECORD_HEAD,
+    RECORD_HEAD_BYTES,
+    record_bytes,
+    segment_path,
+)
 
 Change = Callable[[Snapshot], dict[str, object]]
 

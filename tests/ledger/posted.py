@@ -8,8 +8,8 @@ from pathlib import Path
 
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import OfAttempt, encode
-from entrepot.ledger.store import Store
-from entrepot.ledger.store_place import store_place
+from entrepot.ledger.store.place import store_place
+from entrepot.ledger.store.store import Store
 
 DEADLINE_S = 30.0
 

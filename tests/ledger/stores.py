@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.store_place import PostgresDatabase, StorePlace, note_store_place
+from entrepot.ledger.store.place import PostgresDatabase, StorePlace, note_store_place
 
 VARIABLE = "ENTREPOT_TEST_POSTGRES_URL"
 DEFAULT_URL = "postgresql://postgres@127.0.0.1:5432/test"

@@ -18,11 +18,10 @@ from entrepot.ledger.data_dir import (
     check_format,
     default_data_dir,
     make_data_dir,
-    note_posted,
-    posted_position,
     upgrade_data_dir,
 )
-from entrepot.ledger.segment import Position
+from entrepot.ledger.journal.posted import note_posted, posted_position
+from entrepot.ledger.journal.segment import Position
 
 
 @pytest.mark.parametrize(

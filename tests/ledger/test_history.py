@@ -14,10 +14,11 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import Correct, Expire, OfAttempt, Settle
 from entrepot.ledger.history import Names, account, history_of, names_in_journal
+from entrepot.ledger.history_json import history_json
+from entrepot.ledger.journal.segment import segment_numbers
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.poster import run
-from entrepot.ledger.segment import segment_numbers
-from entrepot.ledger.store import Store
+from entrepot.ledger.store.poster import run
+from entrepot.ledger.store.store import Store
 from tests.ledger import entry_makers as make
 from tests.ledger.traffic import ENDPOINTS, START_NS, write, write_requests
 
@@ -111,7 +112,7 @@ def test_an_attempt_under_way_has_no_ending_and_costs_nothing_yet() -> None:
     history = history_of([make.reserve()], NO_NAMES)
     assert history is not None
     assert history.final.closing is None
-    assert history.as_json()["state"] == "open"
+    assert history_json(history)["state"] == "open"
     assert history.cost_nusd == 0
 
 
@@ -125,7 +126,7 @@ def test_json_tells_every_line_in_exact_decimals(tmp_path: Path) -> None:
     ledger.close()
     history = account(tmp_path, request_id_text(make.request_id(1)))
     assert history is not None
-    shown = msgspec.json.decode(msgspec.json.encode(history.as_json()))
+    shown = msgspec.json.decode(msgspec.json.encode(history_json(history)))
     assert shown["id"] == request_id_text(make.request_id(1))
     assert (shown["upstream_id"], shown["provider_name"]) == ("chatcmpl-1", "deepseek")
     assert (shown["cost_usd"], shown["total_cost"]) == ("0.00657", 0.00657)
@@ -141,6 +142,6 @@ def test_json_of_an_expired_attempt_says_unknown_and_never_zero_alone() -> None:
     history = history_of([make.reserve(), make.expire(1, 1_000)], NO_NAMES)
     assert history is not None
     assert isinstance(history.final.closing, Expire)
-    shown = history.as_json()
+    shown = history_json(history)
     assert (shown["state"], shown["unknown_at_most_usd"]) == ("expired", "0.000001")
     assert shown["outcome"] == Outcome.TIMED_OUT.name.lower().replace("_", " ")

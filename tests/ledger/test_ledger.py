@@ -20,7 +20,7 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import DataError
 from entrepot.domain.prices import Bill, Prices
 from entrepot.domain.tariff import Rate, Tariff
-from entrepot.ledger.data_dir import FORMAT, DataDir, note_posted
+from entrepot.ledger.data_dir import FORMAT, DataDir
 from entrepot.ledger.entries import (
     Balances,
     Conflict,
@@ -32,13 +32,14 @@ from entrepot.ledger.entries import (
     ScopeBalance,
     Snapshot,
 )
-from entrepot.ledger.key_log import create_key, revoke_key, set_budget
-from entrepot.ledger.keys import digest_of
+from entrepot.ledger.journal.posted import note_posted
+from entrepot.ledger.journal.segment import Position
+from entrepot.ledger.keys.keys import digest_of
+from entrepot.ledger.keys.log import create_key, revoke_key, set_budget
 from entrepot.ledger.ledger import EndpointRef, Ledger
-from entrepot.ledger.segment import Position
 from tests.ledger import entry_makers as make
+from tests.ledger.journal.test_journal import WRITER, until
 from tests.ledger.journals import SEGMENT_BYTES, read_all
-from tests.ledger.test_journal import WRITER, until
 
 ENDPOINT = Endpoint("m@h", "m", "h", Prices(5, 7, source="https://example.org", checked="2025-07-01"), 1_000)
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.domain.prices import Bill
-from entrepot.ledger.budgets import Period, span_of
 from entrepot.ledger.entries import (
     QUARTER_NS,
     Balances,
@@ -25,6 +24,7 @@ from entrepot.ledger.entries import (
     decode,
     encode,
 )
+from entrepot.ledger.keys.budgets import Period, span_of
 from tests.ledger import entry_makers as make
 
 ZONES = (

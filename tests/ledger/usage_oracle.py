@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrepot.ledger.store import Store
+from entrepot.ledger.store.store import Store
 
 _TOKENS = ["uncached", "cached", "cache_write", "cache_write_1h", "output", "reasoning"]
 _MONEY = ["uncached", "cached", "cache_write", "cache_write_1h", "output", "reasoning", "request"]

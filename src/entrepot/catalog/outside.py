@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from entrepot.catalog.reading import Table, shown
 from entrepot.catalog.settings import Secret
 from entrepot.catalog.show import ENVIRONMENT_ORIGIN, FILE_ORIGIN
-from entrepot.ledger.store_place import address_problem, has_password
+from entrepot.ledger.store.place import address_problem, has_password
 
 NO_PROXY = "none"
 STATED_ORIGIN = "the configuration"

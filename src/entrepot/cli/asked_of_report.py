@@ -12,8 +12,8 @@ import typer
 from msgspec import Struct
 
 from entrepot.cli.posted import key_names
-from entrepot.ledger.keys import list_tags, list_teams
-from entrepot.ledger.report import Dimension, GroupNames, Only
+from entrepot.ledger.keys.keys import list_tags, list_teams
+from entrepot.ledger.reports.report import Dimension, GroupNames, Only
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_US = 1_000

@@ -11,10 +11,10 @@ import typer
 
 from entrepot.cli.tables import NOTHING
 from entrepot.domain.money import nusd_from_usd, usd_text
-from entrepot.ledger.budgets import Budget, BudgetId, Period
 from entrepot.ledger.entries import Scope
-from entrepot.ledger.key_log import set_budget_of
-from entrepot.ledger.keys import KeyRing
+from entrepot.ledger.keys.budgets import Budget, BudgetId, Period
+from entrepot.ledger.keys.keys import KeyRing
+from entrepot.ledger.keys.log import set_budget_of
 
 BudgetUsd = Annotated[str, typer.Argument(help="The most that may be spent, in dollars, or `none`.")]
 PeriodOption = Annotated[Period, typer.Option(help="Over which time it counts.")]

@@ -12,14 +12,14 @@ import typer
 from entrepot.cli.data_contents import erase, show_content
 from entrepot.cli.database_option import StoreFile, database_of
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.ledger.archive import Checked
-from entrepot.ledger.archive import verify as verify_seals
-from entrepot.ledger.backup import Manifest, back_up
-from entrepot.ledger.backup import restore as restore_backup
 from entrepot.ledger.data_dir import DataDir as Directory
 from entrepot.ledger.data_dir import check_format
-from entrepot.ledger.store_move import move_store as move
-from entrepot.ledger.store_place import PostgresDatabase
+from entrepot.ledger.journal.archive import Checked
+from entrepot.ledger.journal.archive import verify as verify_seals
+from entrepot.ledger.store.backup import Manifest, back_up
+from entrepot.ledger.store.backup import restore as restore_backup
+from entrepot.ledger.store.move import move_store as move
+from entrepot.ledger.store.place import PostgresDatabase
 
 _SQLITE = "sqlite"
 

@@ -15,11 +15,11 @@ from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import find_request, key_names, posted_store
 from entrepot.cli.tables import clock_text
 from entrepot.domain.ids import request_id_text
-from entrepot.ledger.contents import contents_of, task_texts
-from entrepot.ledger.erasure import empty_spool, key_to_erase
-from entrepot.ledger.erasure import erase as erase_key
 from entrepot.ledger.history import RequestHistory
-from entrepot.ledger.spool import Content
+from entrepot.ledger.journal.spool import Content
+from entrepot.ledger.store.contents import contents_of, task_texts
+from entrepot.ledger.store.erasure import empty_spool, key_to_erase
+from entrepot.ledger.store.erasure import erase as erase_key
 
 
 def show_content(

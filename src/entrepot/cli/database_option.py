@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.ledger.store_place import PostgresDatabase, address_problem, has_password
+from entrepot.ledger.store.place import PostgresDatabase, address_problem, has_password
 
 StoreFile = Annotated[
     Path | None,

@@ -26,8 +26,8 @@ from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
 from entrepot.hosts.local import LOCAL_API_KEY_VARIABLE, local_settings
 from entrepot.hosts.scenario import load_scenario, scenario_settings
-from entrepot.ledger.key_log import create_key, revoke_key
-from entrepot.ledger.keys import list_keys
+from entrepot.ledger.keys.keys import list_keys
+from entrepot.ledger.keys.log import create_key, revoke_key
 from entrepot.routing.settings import RoutingSettings
 
 KEY_NAME = "demo"

@@ -22,7 +22,7 @@ from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog
 from entrepot.ledger.data_dir import DataDir, write_atomically
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.store_place import note_store_place
+from entrepot.ledger.store.place import note_store_place
 from entrepot.routing.kpi.knowledge import Knowledge
 
 KNOWLEDGE_FILE = "knowledge.bin"

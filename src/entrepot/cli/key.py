@@ -25,14 +25,14 @@ from entrepot.cli.budgets import (
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import clock_text, print_columns, usd_column
 from entrepot.domain.money import usd_text
-from entrepot.ledger.budgets import Period
 from entrepot.ledger.entries import Scope
-from entrepot.ledger.key_events import KeyCaps, KeyLimits
-from entrepot.ledger.key_log import assign_key, create_key, revoke_key, set_caps, set_limits, set_storing
-from entrepot.ledger.keys import Key, KeyRing, list_keys, ring_of
+from entrepot.ledger.keys.budgets import Period
+from entrepot.ledger.keys.events import KeyCaps, KeyLimits
+from entrepot.ledger.keys.keys import Key, KeyRing, list_keys, ring_of
+from entrepot.ledger.keys.log import assign_key, create_key, revoke_key, set_caps, set_limits, set_storing
 
 if TYPE_CHECKING:
-    from entrepot.ledger.report import ReportRow
+    from entrepot.ledger.reports.report import ReportRow
 
 
 class Switch(StrEnum):
@@ -214,7 +214,7 @@ def _limit_text(budget_nusd: int | None) -> str:
 def _spent(data_dir: Path) -> dict[str, ReportRow]:
     """Return the sums of each key by its number; none while nothing was ever served here."""
     from entrepot.cli.posted import posted_store
-    from entrepot.ledger.report import Dimension, report
+    from entrepot.ledger.reports.report import Dimension, report
 
     with posted_store(data_dir) as store:
         return {row.group: row for row in report(store, Dimension.KEY).rows}

@@ -15,9 +15,9 @@ from entrepot.cli.ledger_reconcile import reconcile
 from entrepot.cli.ledger_report import report
 from entrepot.cli.options import DataDir, DieWithParent
 from entrepot.hosts.parent import die_with_parent
-from entrepot.ledger.archive import Retention
-from entrepot.ledger.poster import calm_collector, run
-from entrepot.ledger.store_retention import StoreRetention
+from entrepot.ledger.journal.archive import Retention
+from entrepot.ledger.store.poster import calm_collector, run
+from entrepot.ledger.store.retention import StoreRetention
 
 app = typer.Typer(help="What was used, what it cost, and whether the books are right.", no_args_is_help=True)
 app.command()(report)

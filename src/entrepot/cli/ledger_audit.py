@@ -14,11 +14,11 @@ from entrepot.cli.posted import key_names
 from entrepot.cli.tables import NOTHING, print_columns, usd_column
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
-from entrepot.ledger.audit import STALE_AFTER_S, Audit, OpenReservation
-from entrepot.ledger.audit import audit as make_audit
-from entrepot.ledger.audit_budgets import BudgetAudit, PassedBy
-from entrepot.ledger.audit_sums import Compared
-from entrepot.ledger.poster import catch_up
+from entrepot.ledger.audit.audit import STALE_AFTER_S, Audit, OpenReservation
+from entrepot.ledger.audit.audit import audit as make_audit
+from entrepot.ledger.audit.budgets import BudgetAudit, PassedBy
+from entrepot.ledger.audit.sums import Compared
+from entrepot.ledger.store.poster import catch_up
 
 _MOST_OPEN_SHOWN = 10
 _HOUR_S = 3600

@@ -19,12 +19,12 @@ from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import NOTHING, echo_wrapped, print_columns
 from entrepot.domain.money import NUSD_PER_USD
-from entrepot.ledger.booked import booked
-from entrepot.ledger.invoice import COLUMNS, Invoice, read_invoice
-from entrepot.ledger.reconcile import Reconciliation, day_of
-from entrepot.ledger.reconcile import reconcile as line_up
-from entrepot.ledger.reconcile_causes import Finding
-from entrepot.ledger.usage_query import DAY_NS, Window
+from entrepot.ledger.reports.booked import booked
+from entrepot.ledger.reports.invoice import COLUMNS, Invoice, read_invoice
+from entrepot.ledger.reports.reconcile import Reconciliation, day_of
+from entrepot.ledger.reports.reconcile import reconcile as line_up
+from entrepot.ledger.reports.reconcile_causes import Finding
+from entrepot.ledger.reports.usage_query import DAY_NS, Window
 
 _NS_PER_S = 1_000_000_000
 

@@ -28,7 +28,7 @@ from entrepot.cli.ledger_report_tasks import show_summaries, show_tasks
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import count_text, print_columns, share_text, usd_column
-from entrepot.ledger.report import (
+from entrepot.ledger.reports.report import (
     MOST_DIMENSIONS,
     Dimension,
     GroupNames,
@@ -37,8 +37,8 @@ from entrepot.ledger.report import (
     as_json,
     row_json,
 )
-from entrepot.ledger.report import report as make_report
-from entrepot.ledger.shares import Every
+from entrepot.ledger.reports.report import report as make_report
+from entrepot.ledger.reports.shares import Every
 
 _TASK = "task"
 _OPTIONAL = ("reasoning", "written", "attempts", "cached", "tokens %")

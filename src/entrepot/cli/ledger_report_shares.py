@@ -12,8 +12,8 @@ from entrepot.cli.csv_output import write_csv
 from entrepot.cli.plots import draw_shares
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import NOTHING, count_text, print_columns, share_text
-from entrepot.ledger.report import Dimension
-from entrepot.ledger.shares import Every, Shares, as_json, shares
+from entrepot.ledger.reports.report import Dimension
+from entrepot.ledger.reports.shares import Every, Shares, as_json, shares
 
 
 def show_shares(

@@ -11,8 +11,8 @@ from entrepot.cli.asked_of_report import Asked, deleted_text
 from entrepot.cli.csv_output import write_csv
 from entrepot.cli.posted import posted_store
 from entrepot.cli.tables import NOTHING, count_text, print_columns, seconds_text, usd_column
-from entrepot.ledger.report import Dimension
-from entrepot.ledger.tasks import (
+from entrepot.ledger.reports.report import Dimension
+from entrepot.ledger.reports.tasks import (
     Spent,
     Task,
     Tasks,

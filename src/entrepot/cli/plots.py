@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.domain.errors import ConfigError
-from entrepot.ledger.shares import Shares
+from entrepot.ledger.reports.shares import Shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

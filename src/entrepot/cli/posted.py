@@ -11,10 +11,10 @@ import typer
 from entrepot.domain.ids import REQUEST_ID_BYTES
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.history import RequestHistory, account
-from entrepot.ledger.keys import list_keys
-from entrepot.ledger.poster import catch_up
-from entrepot.ledger.store import Store
-from entrepot.ledger.store_place import store_place
+from entrepot.ledger.keys.keys import list_keys
+from entrepot.ledger.store.place import store_place
+from entrepot.ledger.store.poster import catch_up
+from entrepot.ledger.store.store import Store
 
 SHORT_ID_DIGITS = 16  # of a request id in tables: its instant, which hardly ever two requests share
 _ID_PREFIX = "req-"

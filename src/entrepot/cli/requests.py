@@ -25,9 +25,9 @@ from entrepot.cli.tables import (
 from entrepot.ledger.data_dir import DataDir as Directory
 from entrepot.ledger.entries import Entry, Expire, NameEndpoint, NamePrices, Reserve, Settle, Void
 from entrepot.ledger.history import AttemptHistory, Names, RequestHistory, history_of, names_in_journal
-from entrepot.ledger.history_json import outcome_text
-from entrepot.ledger.reader import JournalReader
-from entrepot.ledger.segment import Position
+from entrepot.ledger.history_json import history_json, outcome_text
+from entrepot.ledger.journal.reader import JournalReader
+from entrepot.ledger.journal.segment import Position
 
 SIMULATED_MARK = "*"
 _POLL_S = 0.1
@@ -168,4 +168,4 @@ def _outcome_text(history: RequestHistory) -> str:
 
 
 def _as_json(history: RequestHistory, names: dict[int, str]) -> dict[str, object]:
-    return {**history.as_json(), "key": names.get(history.key_id)}
+    return {**history_json(history), "key": names.get(history.key_id)}

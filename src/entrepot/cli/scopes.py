@@ -21,10 +21,10 @@ from entrepot.cli.budgets import (
 )
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import print_columns
-from entrepot.ledger.budgets import Period
 from entrepot.ledger.entries import Scope
-from entrepot.ledger.key_log import create_tag, create_team
-from entrepot.ledger.keys import KeyRing, ring_of
+from entrepot.ledger.keys.budgets import Period
+from entrepot.ledger.keys.keys import KeyRing, ring_of
+from entrepot.ledger.keys.log import create_tag, create_team
 
 _CREATE = {Scope.TEAM: create_team, Scope.TAG: create_tag}
 

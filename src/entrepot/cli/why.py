@@ -26,7 +26,7 @@ from entrepot.domain.prices import Bill, Prices
 from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
 from entrepot.ledger.history import AttemptHistory, RequestHistory
-from entrepot.ledger.history_json import instant_text, outcome_text
+from entrepot.ledger.history_json import history_json, instant_text, outcome_text
 from entrepot.routing.decision import Candidate, Decision, Ranking, unpack
 from entrepot.routing.explain import exclusion_sentence
 
@@ -74,7 +74,7 @@ def why(
     decision = _decision(history)
     names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
     if as_json:
-        shown = {**history.as_json(), "decision": None if decision is None else _as_json(decision, names)}
+        shown = {**history_json(history), "decision": None if decision is None else _as_json(decision, names)}
         typer.echo(json.dumps(shown, indent=2))
         return
     typer.echo(_headline(history, key_names(data_dir)))

@@ -15,11 +15,11 @@ from entrepot.domain.errors import DataError, Refusal
 from entrepot.domain.ids import task_id_of
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.limits import RateLimits
+from entrepot.ledger.accounts.senders import Sender
 from entrepot.ledger.entries import NO_TASK
-from entrepot.ledger.key_events import AS_CONFIGURED, UNLIMITED
-from entrepot.ledger.keys import Key, digest_of
+from entrepot.ledger.keys.events import AS_CONFIGURED, UNLIMITED
+from entrepot.ledger.keys.keys import Key, digest_of
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.senders import Sender
 from entrepot.wire.body import Caps
 
 TAG = b"x-entrepot-tag"

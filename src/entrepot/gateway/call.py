@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from entrepot.gateway.exchange import Exchange
-from entrepot.ledger.senders import Sender
+from entrepot.ledger.accounts.senders import Sender
 from entrepot.routing.decision import Decision
 from entrepot.wire.body import Body
 from entrepot.wire.parts import NO_PARTS, Parts

@@ -15,8 +15,8 @@ from entrepot.gateway.log import EventLog
 from entrepot.gateway.transcript import MOST_BODY_BYTES, Transcript
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import NO_TASK
+from entrepot.ledger.journal.spool import Content, Kind, Spool, SpoolRecord, TaskText
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.spool import Content, Kind, Spool, SpoolRecord, TaskText
 
 if TYPE_CHECKING:
     from entrepot.gateway.attempt import Attempt

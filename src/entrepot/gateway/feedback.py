@@ -21,7 +21,7 @@ from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.refusals import invalid_request, wrong_method
 from entrepot.ledger.entries import NO_TASK, Feedback
 from entrepot.ledger.history import Names, account
-from entrepot.ledger.keys import Key
+from entrepot.ledger.keys.keys import Key
 
 if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway

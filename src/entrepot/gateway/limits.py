@@ -7,7 +7,7 @@ token bucket would be smaller and let twice the limit through in its first minut
 from __future__ import annotations
 
 from entrepot.domain.errors import Refusal
-from entrepot.ledger.keys import Key
+from entrepot.ledger.keys.keys import Key
 
 WINDOW_S = 61  # one more than a minute has, since the first second may be counted from its end
 FULL_S = 1.0  # when to try again while as many requests as allowed are under way

@@ -21,7 +21,8 @@ from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
 from entrepot.ledger.history import Names, account
-from entrepot.ledger.keys import Key
+from entrepot.ledger.history_json import history_json
+from entrepot.ledger.keys.keys import Key
 
 if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway
@@ -176,7 +177,7 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))
         return
-    exchange.reply(200, msgspec.json.encode({"data": found.as_json()}))
+    exchange.reply(200, msgspec.json.encode({"data": history_json(found)}))
 
 
 def _not_found(path: str) -> Refusal:

@@ -2,7 +2,7 @@
 
 The host's log is the truth about what it did. Entries are never changed: what differs becomes a
 correction, a difference to add. Since it is worked out from what is booked by then, the same log a
-second time gives none. Pure: reading the log and writing the corrections is done by `cli.ledger`.
+second time gives none. Pure: reading the log and writing the corrections is done by `cli.ledger_correct`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from entrepot.domain.errors import ConfigError, DataError
-from entrepot.ledger.segment import Position
 
 FORMAT = 1
 Upgrade = Callable[[Path], None]
@@ -184,20 +183,6 @@ class Lock:
             self._fd = -1
 
 
-def note_posted(data_dir: DataDir, position: Position) -> None:
-    """Write down how far the poster came, for the backlog's metric; the store's own note is the truth."""
-    write_atomically(data_dir.posted, f"{position.segment} {position.offset}\n".encode())
-
-
-def posted_position(data_dir: DataDir) -> Position | None:
-    """Return how far the poster came, or None when it never noted anything."""
-    try:
-        segment, offset = data_dir.posted.read_bytes().split()
-        return Position(int(segment), int(offset))
-    except (OSError, ValueError):
-        return None
-
-
 def sync_directory(path: Path) -> None:
     """Bring the names in a directory to the disk.
 
@@ -208,11 +193,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def forget_posted(data_dir: DataDir) -> None:
-    """Take back what was noted: the store is new and has nothing yet."""
-    data_dir.posted.unlink(missing_ok=True)
 
 
 def journal_id(data_dir: DataDir) -> str:

@@ -30,9 +30,8 @@ from entrepot.ledger.entries import (
     Void,
     decode,
 )
-from entrepot.ledger.history_json import history_json
-from entrepot.ledger.reader import JournalReader
-from entrepot.ledger.segment import (
+from entrepot.ledger.journal.reader import JournalReader
+from entrepot.ledger.journal.segment import (
     HEADER_BYTES,
     RECORD_HEAD,
     RECORD_HEAD_BYTES,
@@ -150,10 +149,6 @@ class RequestHistory(Struct, frozen=True):
     def final(self) -> AttemptHistory:
         """Return the last attempt, which is the one that the client saw."""
         return self.attempts[-1]
-
-    def as_json(self) -> dict[str, object]:
-        """Return all of it for `/v1/generation` and `--json`."""
-        return history_json(self)
 
     @property
     def answer_ids(self) -> tuple[str, ...]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isnan
-from typing import TYPE_CHECKING
 
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import NUSD_PER_USD, usd_text
 from entrepot.domain.outcome import Outcome
 from entrepot.ledger.entries import Closing, Correct, Expire, NamePrices, Settle, Void
-
-if TYPE_CHECKING:
-    from entrepot.ledger.history import AttemptHistory, RequestHistory
+from entrepot.ledger.history import AttemptHistory, RequestHistory
 
 Json = Mapping[str, object]
 

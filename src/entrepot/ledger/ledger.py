@@ -17,8 +17,9 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import DataError, Refusal
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
-from entrepot.ledger.accounts import Accounts
-from entrepot.ledger.data_dir import DataDir, Lock, make_data_dir, posted_position, upgrade_data_dir
+from entrepot.ledger.accounts.accounts import Accounts
+from entrepot.ledger.accounts.senders import Sender
+from entrepot.ledger.data_dir import DataDir, Lock, make_data_dir, upgrade_data_dir
 from entrepot.ledger.entries import (
     NO_PRICE,
     NO_RULES,
@@ -43,10 +44,10 @@ from entrepot.ledger.entries import (
     encode_settle,
     entry_id,
 )
-from entrepot.ledger.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
-from entrepot.ledger.keys import Key, KeyRing
-from entrepot.ledger.segment import Position, segment_numbers, segment_path
-from entrepot.ledger.senders import Sender
+from entrepot.ledger.journal.journal import CLOSING_ROOM_BYTES, Journal, SyncData, recover, sync_data
+from entrepot.ledger.journal.posted import posted_position
+from entrepot.ledger.journal.segment import Position, segment_numbers, segment_path
+from entrepot.ledger.keys.keys import Key, KeyRing
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 SYNC_INTERVAL_S = 0.02

@@ -25,10 +25,10 @@ from entrepot.domain.prices import Prices
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog, Level
 from entrepot.ledger.entries import Entry
-from entrepot.ledger.journal import SyncData, sync_data
-from entrepot.ledger.key_log import create_key
+from entrepot.ledger.journal.journal import SyncData, sync_data
+from entrepot.ledger.journal.reader import JournalReader
+from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
-from entrepot.ledger.reader import JournalReader
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.settings import RoutingSettings
 

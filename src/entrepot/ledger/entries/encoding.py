@@ -421,7 +421,7 @@ _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     Kind.SNAPSHOT: lambda body: _unpack_snapshot(memoryview(body)[1:]),
 }
 
-# For `ledger.body_rows`, which makes rows of these bytes without values in between.
+# For `ledger.store.body_rows`, which makes rows of these bytes without values in between.
 RESERVE_CODE, SETTLE_CODE = _RESERVE_CODE, _SETTLE_CODE
 RESERVE_LAYOUT, SETTLE_LAYOUT = _RESERVE, _SETTLE
 STREAM, ESTIMATED, CONTRADICTORY, CENSORED = _STREAM, _ESTIMATED, _CONTRADICTORY, _CENSORED

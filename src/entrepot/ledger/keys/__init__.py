@@ -1,0 +1,1 @@
+"""Keys, teams, tags and their budgets: the log that operators write, and what it says."""

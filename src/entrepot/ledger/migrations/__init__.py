@@ -1,1 +1,0 @@
-"""The revisions of the store's schema, in order; `ledger.store` brings a store up to the last one."""

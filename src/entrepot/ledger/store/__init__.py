@@ -1,0 +1,1 @@
+"""The journal's entries in a database: posting, roll-ups, retention, and copies of it."""
