@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.audit.audit import audit
@@ -25,12 +25,12 @@ from entrepot.ledger.store.move import move_store
 from entrepot.ledger.store.place import PostgresDatabase, StorePlace, store_place
 from entrepot.ledger.store.poster import poster_lock, run
 from entrepot.ledger.store.store import Store
-from entrepot.ledger.store.table_copy import copy_store
-from entrepot.ledger.store.tables import METADATA
+from entrepot.ledger.store.table_copy import CONTENTS_AT_ONCE, copy_store
+from entrepot.ledger.store.tables import CONTENTS, METADATA
 from tests.ledger.journal.test_archive import LATER_NS
 from tests.ledger.posted import expected, stored, until
 from tests.ledger.stores import BOTH, POSTGRES, SQLITE, address, asked, data_dir_with, new_schema, server_url
-from tests.ledger.traffic import write_requests
+from tests.ledger.traffic import START_NS, write_requests
 
 MADE_AT = datetime(2025, 11, 24, 12, tzinfo=UTC)
 PASSWORD = "not-to-be-seen"
@@ -63,6 +63,13 @@ def written(data_dir: Path) -> list[OfAttempt]:
     """What was written to its journal, most of it posted."""
     entries = write_requests(data_dir, 300, segment_bytes=32 * 1024)
     run(data_dir, follow=False)
+    words = [
+        {"request_id": bytes([n] * 16), "attempt": 1, "kind": "prompt", "key_id": 1, "at_ns": START_NS}
+        | {"truncated": n % 2 == 0, "body": bytes([n]) * 100_000}
+        for n in range(2 * CONTENTS_AT_ONCE + 1)
+    ]
+    with Store.open_existing(store_place(DataDir(data_dir))) as store, store.engine.begin() as connection:
+        connection.execute(insert(CONTENTS), words)
     return entries + write_requests(data_dir, 5, seed=1)
 
 
@@ -100,6 +107,7 @@ def test_a_backup_of_either_store_is_restored_into_either(
     before = rows_of(data_dir)
     assert len(before["reserves"]) > 300
     assert before["usage_hours"]
+    assert len(before["contents"]) > CONTENTS_AT_ONCE
     restored = tmp_path / "restored"
     restore(tmp_path / name, restored, database if to == POSTGRES else None)
     assert store_place(DataDir(restored)) == (database if to == POSTGRES else restored / "ledger.sqlite")

@@ -14,9 +14,10 @@ from entrepot.domain.errors import DataError
 from entrepot.ledger.store.place import PostgresDatabase, StorePlace
 from entrepot.ledger.store.rows import Row
 from entrepot.ledger.store.store import Store
-from entrepot.ledger.store.tables import JOURNAL, METADATA
+from entrepot.ledger.store.tables import CONTENTS, JOURNAL, METADATA
 
-ROWS_AT_ONCE = 500  # in memory: enough that a statement costs nothing per row, few enough for large ones
+ROWS_AT_ONCE = 500  # in memory: enough that a statement costs next to nothing per row
+CONTENTS_AT_ONCE = 16  # each may have some megabytes
 
 
 def copy_store(source: StorePlace, target: StorePlace) -> int | None:
@@ -69,7 +70,8 @@ def _rows(store: Store) -> Iterator[tuple[Table, Sequence[Row]]]:
     with store.faults(), store.engine.connect() as connection:
         store.dialect.hold_still(connection)
         for table in METADATA.sorted_tables:
-            found = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(select(table))
+            at_once = CONTENTS_AT_ONCE if table is CONTENTS else ROWS_AT_ONCE
+            found = connection.execute(select(table), execution_options={"yield_per": at_once})
             for rows in found.partitions():
                 yield table, [tuple(row) for row in rows]
 
