@@ -141,6 +141,9 @@ async def test_rate_limits_of_a_key_answer_429_with_when_to_try_again(tmp_path: 
         set_limits(s.here.data_dir, "test", KeyLimits(concurrent_requests=0), time_ns())
         s.here.gateway.ledger.refresh_keys()
         assert (await s.here.post(chat())).status == 429
+        set_limits(s.here.data_dir, "test", KeyLimits(requests_per_min=1), time_ns())
+        s.here.gateway.ledger.refresh_keys()
+        assert (await s.here.post({"task": "a", "success": True}, path="/v1/feedback")).status == 429
 
 
 async def test_a_task_and_the_rules_ride_in_the_reservation(tmp_path: Path) -> None:

@@ -67,9 +67,11 @@ class Admission:
             sender = self._ledger.sender(key, None if tags is None else tags.decode("utf-8", "replace"))
         except DataError as error:
             return ledger_unavailable(error)
-        if isinstance(sender, Sender) and key.limits is not UNLIMITED:
-            return self._limits.ask(key, monotonic()) or sender
-        return sender
+        return self.ask(key) or sender if isinstance(sender, Sender) else sender
+
+    def ask(self, key: Key) -> Refusal | None:
+        """Count a request of a key, or return why it has to wait."""
+        return None if key.limits is UNLIMITED else self._limits.ask(key, monotonic())
 
     def begin(self, key: Key, expected_tokens: int) -> Refusal | None:
         """Count a call as under way, or return why it has to wait; `end` has to follow unless it has to."""

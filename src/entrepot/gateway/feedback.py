@@ -46,6 +46,10 @@ async def answer_feedback(gateway: Gateway, exchange: Exchange, key: Key) -> Non
     if exchange.method != b"POST":
         exchange.refuse(wrong_method(exchange, "POST"))
         return
+    refusal = gateway.admission.ask(key)
+    if refusal is not None:
+        exchange.refuse(refusal)
+        return
     entry = await _feedback(gateway, exchange, key)
     if isinstance(entry, Feedback):
         try:
