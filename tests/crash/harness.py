@@ -259,12 +259,15 @@ class CrashRun:
 
 
 def _configuration(hosts: Hosts, store: Store, refusing_port: int) -> str:
-    """Return a configuration of the hosts, and of a cheaper one that refuses connections."""
-    store_line = f'store = {{ file = "{ADDRESS_FILE}" }}' if store.setting else ""
+    """Return a configuration of the hosts, and of a cheaper one that refuses connections.
+
+    The journal is strict in the runs with a database, so that both ways of writing it are killed.
+    """
+    in_database = f'store = {{ file = "{ADDRESS_FILE}" }}\nstrict = true' if store.setting else ""
     return f"""
 [ledger]
 segment_bytes = {SEGMENT_BYTES}
-{store_line}
+{in_database}
 
 [server]
 shutdown_grace_s = 0.01
