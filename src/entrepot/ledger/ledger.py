@@ -98,11 +98,11 @@ class Ledger:
         self._lock = lock
         self._opened_ns = now_ns
         self.keys = KeyRing(data_dir.keys)
+        self.keys.refresh()
         self._accounts = Accounts(self.keys, self.balances, self._write, now_ns)
         self._corrections: dict[EntryId, Correct] = {}
         self._refs = _references(self.balances)
         self._rules = {entry.rules: entry.rules_id for entry in self.balances.rules.values()}
-        self.keys.refresh()
         self.journal = Journal(
             data_dir.journal,
             recovered,
@@ -265,7 +265,7 @@ class Ledger:
             if refusal is not None:
                 return refusal
         try:
-            self.journal.append(body, room_bytes=(len(balances.open) + 1) * CLOSING_ROOM_BYTES)
+            self.journal.append(body, (len(balances.open) + 1) * CLOSING_ROOM_BYTES)
         except BaseException:
             accounts.settle(attempt, 0)
             raise
@@ -351,7 +351,7 @@ class Ledger:
         return None
 
     def _write(self, entry: Entry) -> None:
-        self.journal.append(encode(entry), room_bytes=len(self.balances.open) * CLOSING_ROOM_BYTES)
+        self.journal.append(encode(entry), len(self.balances.open) * CLOSING_ROOM_BYTES)
         self.balances.apply(entry)
 
     def _expire_the_dead(self, now_ns: int) -> int:

@@ -24,7 +24,8 @@ _UNCOUNTED = Payer((), (), None)
 class Accounts:
     """The budgets of a data directory as its worker sees them; `held` is what attempts under way reserved.
 
-    `write` puts the name of a new sender into the journal.
+    `has_budgets` says whether any is set at all: without one a reservation asks nobody. `write` puts the name
+    of a new sender into the journal.
     """
 
     def __init__(
@@ -38,11 +39,7 @@ class Accounts:
         self._authority = LocalAuthority(balances)
         self._leases = Leases(self._authority)
         self._payers: dict[tuple[int, int], Payer] = {}
-
-    @property
-    def has_budgets(self) -> bool:
-        """Return whether any budget is set at all."""
-        return bool(self._keys.budgets)
+        self.has_budgets = bool(keys.budgets)
 
     def reserve(self, attempt: AttemptId, entry: Reserve, likely_nusd: int) -> Refusal | None:
         """Hold the amount in every budget over an attempt, or in none and return why not (402, 503)."""
@@ -97,6 +94,7 @@ class Accounts:
 
     def open_anew(self) -> None:
         """Open all accounts again, since budgets were changed, with what is spent and reserved by now."""
+        self.has_budgets = bool(self._keys.budgets)
         self._authority.forget()
         self._leases.forget()
         self._payers.clear()

@@ -135,8 +135,8 @@ class Balances:
     def opened(self, attempt: AttemptId, entry: Reserve) -> None:
         """Count a reservation of an attempt that has none."""
         self.open[attempt] = entry
-        at_ns, amount_nusd = entry.at_ns, entry.amount_nusd
-        self.newest_ns = max(self.newest_ns, at_ns)
+        at_ns, amount_nusd, newest_ns = entry.at_ns, entry.amount_nusd, self.newest_ns
+        self.newest_ns = at_ns if at_ns > newest_ns else newest_ns
         accounts = self._counted.get((entry.key_id, entry.sender_id))
         for account in accounts or self._accounts(entry.key_id, entry.sender_id):
             account.balance.reserved_nusd += amount_nusd

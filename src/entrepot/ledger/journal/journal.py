@@ -161,7 +161,7 @@ class Journal:
         if fault is not None:
             raise DataError(fault)
 
-    def append(self, body: bytes, *, room_bytes: int = 0) -> None:
+    def append(self, body: bytes, room_bytes: int = 0) -> None:
         """Write an encoded entry, and keep `room_bytes` free behind it in the same segment.
 
         A new segment begins when both do not fit.
