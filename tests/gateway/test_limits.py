@@ -63,7 +63,19 @@ def test_tokens_count_as_expected_and_then_as_used() -> None:
     refusal = limits.begin(alice, 1, 14.0)
     assert refusal is not None
     assert "1,000 tokens per minute" in refusal.message
+    limits.end(alice, 800, 800, 15.0)
     assert limits.begin(alice, 1_000, 81.0) is None
+
+
+def test_a_request_longer_than_a_minute_gives_no_credit_for_later() -> None:
+    """What was expected of it leaves with it, and what it used counts when it ends."""
+    limits, alice = RateLimits(), key(tokens_per_min=10_000)
+    for _ in range(10):
+        assert limits.begin(alice, 1_000, 10.0) is None
+    for _ in range(10):
+        limits.end(alice, 1_000, 10, 80.0)
+    assert limits.begin(alice, 9_900, 80.5) is None
+    assert limits.begin(alice, 1, 81.0) is not None
 
 
 def test_requests_under_way_are_counted_until_they_end() -> None:

@@ -6,8 +6,10 @@ from math import ceil
 from pathlib import Path
 from time import monotonic
 
+import msgspec
 import pytest
 
+from entrepot.catalog.settings import EndpointSettings
 from entrepot.testing.gateway_here import MODEL
 from entrepot.testing.scripted_host import STREAM_HEAD, chunk, completion, delta, plain, sse
 from tests.gateway.scene import Scene, chat, scene
@@ -84,3 +86,38 @@ async def test_the_prompt_of_a_cut_stream_is_at_its_upper_bound(tmp_path: Path) 
         assert settle.usage.uncached_tokens == ceil(reserve.prompt_bytes * bound)
         assert settle.usage.output_tokens == ceil(settle.wire_bytes * per_byte)
         assert settle.usage.estimated
+
+
+@pytest.mark.parametrize("tokens", [(0, 0), (0, 9), (12, 0)])
+async def test_zeros_beside_an_answer_are_no_report(tmp_path: Path, tokens: tuple[int, int]) -> None:
+    """A counter that was never filled must not make an answer free: what is zero is estimated."""
+    prompt_tokens, output_tokens = tokens
+    async with scene(tmp_path) as s:
+        s.a.script(plain(completion("word " * 500, prompt_tokens, output_tokens)))
+        await s.here.post(chat())
+        assert await s.ended() == ["a settle OK estimated"]
+        usage = s.settles()[0].usage
+        assert usage.output_tokens > 100
+        assert usage.prompt_tokens == 12 if prompt_tokens else usage.prompt_tokens > 5
+
+
+@pytest.mark.parametrize(("declared", "expected"), [(1_500, "settle"), (None, "expire")])
+async def test_images_are_in_the_estimate_of_a_cut_stream(
+    tmp_path: Path, declared: int | None, expected: str
+) -> None:
+    """At the most that the endpoint declares for one; where it declares nothing, nobody knows."""
+
+    def with_images(entry: EndpointSettings) -> EndpointSettings:
+        endpoint = msgspec.structs.replace(entry.endpoint, max_image_tokens=declared)
+        return msgspec.structs.replace(entry, endpoint=endpoint)
+
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    body = chat(stream=True)
+    body["messages"] = [{"role": "user", "content": [image] * 4}]
+    async with scene(tmp_path, hosts=1, change=with_images) as s:
+        s.a.script(STREAM_HEAD + chunk(sse(delta("Hi"))), "close")
+        await s.here.post(body)
+        (ended,) = await s.ended()
+        assert ended.startswith(f"a {expected}")
+        if declared is not None:
+            assert s.settles()[0].usage.prompt_tokens >= 4 * declared

@@ -34,8 +34,9 @@ from entrepot.ledger.entries import (
 )
 from entrepot.ledger.journal.posted import note_posted
 from entrepot.ledger.journal.segment import Position
+from entrepot.ledger.keys.budgets import Period
 from entrepot.ledger.keys.keys import digest_of
-from entrepot.ledger.keys.log import create_key, revoke_key, set_budget
+from entrepot.ledger.keys.log import create_key, revoke_key, set_budget, set_budget_of
 from entrepot.ledger.ledger import EndpointRef, Ledger
 from tests.ledger import entry_makers as make
 from tests.ledger.journal.test_journal import WRITER, until
@@ -357,3 +358,28 @@ def test_a_newer_format_is_refused_and_the_lock_given_up(tmp_path: Path) -> None
     DataDir(tmp_path).format_file.write_text(f"{FORMAT}\n")
     with ledger_in(tmp_path):
         pass
+
+
+def test_an_amount_that_no_attempt_can_cost_is_refused_before_it_counts(tmp_path: Path) -> None:
+    """Sums of such amounts would pass what a snapshot can hold, and stop the journal for everybody."""
+    with ledger_in(tmp_path) as ledger:
+        refusal = ledger.reserve(make.reserve(1, 2**62))
+        assert refusal is not None
+        assert (refusal.http_status, refusal.code) == (400, "request_too_large")
+        assert ledger.open_reservations == 0
+
+
+def test_a_clock_that_steps_back_over_midnight_finds_the_old_day(tmp_path: Path) -> None:
+    """What was spent of a day counts when its hours come again."""
+    create_key(tmp_path, "alice", None, 1)
+    set_budget_of(tmp_path, Scope.KEY, "alice", 1_000, 1, period=Period.DAY)
+    day_ns = 86_400 * 10**9
+    midnight_ns = make.AT_NS // day_ns * day_ns + day_ns
+    with ledger_in(tmp_path) as ledger:
+        ledger.refresh_keys()
+        for number, at_ns in enumerate((midnight_ns - 1, midnight_ns)):
+            reserve = msgspec.structs.replace(make.reserve(number, 1_000), at_ns=at_ns)
+            assert ledger.reserve(reserve) is None
+            assert ledger.settle(make.settle(number, 1_000)) is None
+        again = msgspec.structs.replace(make.reserve(7, 1), at_ns=midnight_ns - 1)
+        assert ledger.reserve(again) is not None

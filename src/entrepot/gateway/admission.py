@@ -25,6 +25,7 @@ from entrepot.wire.body import Caps
 TAG = b"x-entrepot-tag"
 TASK = b"x-entrepot-task"
 MOST_TASK_BYTES = 256
+MOST_TAG_BYTES = 1024
 _BEARER = b"bearer "
 
 _NO_KEY = Refusal(
@@ -62,12 +63,16 @@ class Admission:
         key = self.key_of(exchange)
         if isinstance(key, Refusal):
             return key
+        refusal = self.ask(key)
+        if refusal is not None:
+            return refusal
         tags = exchange.header(TAG)
+        if tags is not None and len(tags) > MOST_TAG_BYTES:
+            return _too_long(TAG, tags, MOST_TAG_BYTES)
         try:
-            sender = self._ledger.sender(key, None if tags is None else tags.decode("utf-8", "replace"))
+            return self._ledger.sender(key, None if tags is None else tags.decode("utf-8", "replace"))
         except DataError as error:
             return ledger_unavailable(error)
-        return self.ask(key) or sender if isinstance(sender, Sender) else sender
 
     def ask(self, key: Key) -> Refusal | None:
         """Count a request of a key, or return why it has to wait."""
@@ -98,14 +103,18 @@ def task_of(exchange: Exchange, key_id: int) -> int | Refusal:
     if named is None or not named.strip():
         return NO_TASK
     if len(named) > MOST_TASK_BYTES:
-        return Refusal(
-            400,
-            "invalid_request_error",
-            "invalid_value",
-            f"the header {TASK.decode()} has {len(named):,} bytes; send at most {MOST_TASK_BYTES}",
-            param=TASK.decode(),
-        )
+        return _too_long(TASK, named, MOST_TASK_BYTES)
     return task_id_of(key_id, named.strip())
+
+
+def _too_long(header: bytes, value: bytes, most: int) -> Refusal:
+    return Refusal(
+        400,
+        "invalid_request_error",
+        "invalid_value",
+        f"the header {header.decode()} has {len(value):,} bytes; send at most {most:,}",
+        param=header.decode(),
+    )
 
 
 def ledger_unavailable(error: DataError) -> Refusal:

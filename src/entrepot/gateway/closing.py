@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import ceil, nan
 from time import monotonic
 
+import msgspec
 from msgspec import Struct
 
 from entrepot.domain.prices import Bill
@@ -16,6 +17,10 @@ from entrepot.domain.usage import Usage
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.relay import PlainRelay, Relay, StreamRelay
 from entrepot.ledger.entries import NO_PRICE, Closing, Expire, ExpireReason, Settle, Void, VoidReason
+from entrepot.wire.parts import parts_of
+from entrepot.wire.plain_answer import PlainAnswer
+
+UNSEEN_CAUTION = 2.0  # a model may write faster than it does as a rule
 
 
 class TokenBounds(Struct, frozen=True):
@@ -49,27 +54,57 @@ def _usage(attempt: Attempt, relay: Relay, bounds: TokenBounds) -> Usage | None:
     """Return the tokens: reported, else estimated from the bytes that came, else None (nobody knows)."""
     if isinstance(relay, PlainRelay):
         answer = relay.answer
-        if answer is None or answer.usage is not None or answer.text_bytes is None:
-            return None if answer is None else answer.usage
-        return _estimated(attempt, ceil(answer.text_bytes * bounds.per_text_byte), bounds)
+        if answer is None or not answer.text_bytes:
+            return None if answer is None else _reported(attempt, answer, bounds)
+        return _estimated(attempt, ceil(answer.text_bytes * bounds.per_text_byte), bounds, answer.usage)
     assert isinstance(relay, StreamRelay)
-    if relay.scan.usage is not None:
-        return relay.scan.usage
-    if relay.scan.first_content_s is None and not relay.cancelled:
-        return None
-    return _estimated(attempt, relay.scan.estimated_output_tokens(bounds.per_stream_byte), bounds)
+    scan = relay.scan
+    if scan.usage is not None and (scan.usage.output_tokens or scan.first_content_s is None):
+        return scan.usage
+    if scan.first_content_s is not None:
+        output_tokens = scan.estimated_output_tokens(bounds.per_stream_byte)
+        return _estimated(attempt, output_tokens, bounds, scan.usage)
+    if relay.cancelled:
+        return _estimated(attempt, _unseen_tokens(attempt, relay), bounds, None)
+    return None
 
 
-def _estimated(attempt: Attempt, output_tokens: int, bounds: TokenBounds) -> Usage:
+def _reported(attempt: Attempt, answer: PlainAnswer, bounds: TokenBounds) -> Usage | None:
+    """Return what a reply without text reports; an embedding that reports nothing is its prompt."""
+    if answer.usage is None and answer.text_bytes is not None:
+        return _estimated(attempt, 0, bounds, None)
+    return answer.usage
+
+
+def _unseen_tokens(attempt: Attempt, relay: Relay) -> int:
+    """Return what a model may have thought until its client left: twice what it writes in that time."""
+    waited_s = (relay.ended_s - relay.sent_s) * attempt.target.time_scale
+    return ceil(UNSEEN_CAUTION * waited_s / attempt.candidate.tpot_s)
+
+
+def _estimated(
+    attempt: Attempt, output_tokens: int, bounds: TokenBounds, reported: Usage | None
+) -> Usage | None:
     """Return tokens that the host did not report: of the prompt what its text seldom passes, all uncached.
 
-    Neither passes what was reserved for it, which cannot be passed.
+    Neither passes what was reserved for it, which cannot be passed. With `reported` only the output is
+    estimated: the host counted none of an answer that came. None where nobody can say what its images,
+    recordings or files have.
     """
-    request, candidate = attempt.call.body.request, attempt.candidate
+    call, candidate, target = attempt.call, attempt.candidate, attempt.target
+    request = call.body.request
+    output_tokens = min(output_tokens, target.most_output_tokens(request, attempt.output_limit))
+    if reported is not None:
+        return msgspec.structs.replace(
+            reported, output_tokens=output_tokens, reasoning_tokens=0, estimated=True, contradictory=True
+        )
+    parts = parts_of(call.body.fields)
+    if target.unbounded(parts) is not None:
+        return None
     prompt_tokens = ceil(max(candidate.prompt_tokens, request.text_bytes * bounds.per_text_byte))
     return Usage(
-        uncached_tokens=min(prompt_tokens, candidate.bound_prompt_tokens),
-        output_tokens=min(output_tokens, attempt.target.most_output_tokens(request, attempt.output_limit)),
+        uncached_tokens=min(prompt_tokens, candidate.bound_prompt_tokens) + target.part_tokens(parts),
+        output_tokens=output_tokens,
         estimated=True,
     )
 

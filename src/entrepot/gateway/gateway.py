@@ -37,7 +37,7 @@ from entrepot.gateway.routes import CALLS, answer_read
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
-from entrepot.ledger.entries import Closing, Conflict, Expire, Settle, Void
+from entrepot.ledger.entries import NO_PRICE, Closing, Conflict, Expire, Settle, Void
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Candidate, pack
@@ -254,7 +254,7 @@ class Gateway:
         sender = attempt.call.sender
         try:
             attempt.rules_id = self.ledger.rules_id(attempt.call.decision.rules)
-            refusal = attempt.target.unbounded(attempt.call.parts) if sender.has_hard_budget else None
+            refusal = self._unbounded(attempt) if sender.has_hard_budget else None
             refusal = refusal or self.ledger.reserve(attempt.reserve, self._likely_nusd(attempt))
         except DataError as error:
             return self._unwritten(error)
@@ -263,6 +263,17 @@ class Gateway:
             if sender.has_soft_budget:
                 attempt.warnings = self.ledger.warnings(attempt.reserve)
         return refusal
+
+    def _unbounded(self, attempt: Attempt) -> Refusal | None:
+        """Return why no hard budget can hold an attempt: a price that ended, or parts that nobody bounded."""
+        if attempt.card.price_version == NO_PRICE:
+            return Refusal(
+                402,
+                "insufficient_quota",
+                "cost_unbounded",
+                f"this key has a hard budget, and no price of {attempt.target.endpoint.name} is valid now",
+            )
+        return attempt.target.unbounded(attempt.call.parts)
 
     async def _on_disk(self) -> Refusal | None:
         """Return once what was reserved is on the disk, with the refusal if the disk did not take it."""

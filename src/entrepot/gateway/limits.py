@@ -24,7 +24,7 @@ class Window:
         self.total = 0
 
     def add(self, count: int, now_s: float) -> None:
-        """Count now; a negative count takes back what was counted too much."""
+        """Count now."""
         self.forget(now_s)
         self._counts[self._newest_s % WINDOW_S] += count
         self.total += count
@@ -50,9 +50,10 @@ class Window:
 class KeyRate:
     """What one key has asked for lately, and has under way."""
 
-    __slots__ = ("requests", "tokens", "under_way")
+    __slots__ = ("expected_tokens", "requests", "tokens", "under_way")
 
     def __init__(self) -> None:
+        self.expected_tokens = 0
         self.requests = Window()
         self.tokens = Window()
         self.under_way = 0
@@ -86,14 +87,15 @@ class RateLimits:
         most = key.limits.tokens_per_min
         if most is not None:
             rate.tokens.forget(now_s)
-            excess = rate.tokens.total + tokens - most
-            if excess > 0 and rate.tokens.total > 0:  # alone even the largest may go: it would wait for ever
+            counted = rate.tokens.total + rate.expected_tokens
+            excess = counted + tokens - most
+            if excess > 0 and counted > 0:  # alone even the largest may go: it would wait for ever
                 text = (
-                    f"this key may use {most:,} tokens per minute: {rate.tokens.total:,} are used or under "
-                    f"way, and this request is expected to use {tokens:,}"
+                    f"this key may use {most:,} tokens per minute: {counted:,} are used or under way, and "
+                    f"this request is expected to use {tokens:,}"
                 )
                 return _refusal(text, rate.tokens.wait_s(min(excess, rate.tokens.total)))
-            rate.tokens.add(tokens, now_s)
+        rate.expected_tokens += tokens
         rate.under_way += 1
         return None
 
@@ -101,8 +103,9 @@ class RateLimits:
         """Count a request as over; what it used takes the place of what was expected."""
         rate = self._rates[key.key_id]
         rate.under_way -= 1
+        rate.expected_tokens -= expected_tokens
         if key.limits.tokens_per_min is not None:
-            rate.tokens.add(used_tokens - expected_tokens, now_s)
+            rate.tokens.add(used_tokens, now_s)
 
 
 def _refusal(what: str, wait_s: float) -> Refusal:

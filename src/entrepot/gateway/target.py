@@ -65,11 +65,20 @@ class Target:
             parts.images * (endpoint.max_image_tokens or 0)
             + parts.audios * (endpoint.max_audio_tokens or 0)
             + parts.others * (endpoint.max_file_tokens or 0)
+            + parts.printed_tokens
         )
 
     def unbounded(self, parts: Parts) -> Refusal | None:
         """Return why a hard budget cannot hold these parts here, or None."""
         endpoint = self.endpoint
+        if not parts.is_readable:
+            return Refusal(
+                402,
+                "insufficient_quota",
+                "cost_unbounded",
+                "this key has a hard budget, and the messages have content that cannot be counted: send "
+                "texts, or arrays of parts with types",
+            )
         for count, name, most in (
             (parts.images, "image", endpoint.max_image_tokens),
             (parts.audios, "audio", endpoint.max_audio_tokens),

@@ -197,8 +197,9 @@ class Ledger:
             return NO_RULES
         number = self._rules.get(rules)
         if number is None:
-            number = self._rules[rules] = max(self.balances.rules, default=NO_RULES) + 1
+            number = max(self.balances.rules, default=NO_RULES) + 1
             self._write(NameRules(number, rules))
+            self._rules[rules] = number
         return number
 
     def remaining_nusd(self, key_id: int) -> int | None:
@@ -255,6 +256,8 @@ class Ledger:
             return None if conflict is None else _duplicate(conflict)
         if self.journal.fault is not None:
             raise DataError(self.journal.fault)
+        if entry.amount_nusd > MOST_NUSD:
+            return _BEYOND_BOOKING
         try:
             body = encode_reserve(entry)
         except struct.error:

@@ -160,7 +160,7 @@ def host_body(
         fields.pop(name, None)
     if body.stream or force_stream:
         fields["stream"] = _TRUE
-        if usage_in_stream and not body.include_usage:
+        if usage_in_stream:  # written anew even where the client asked: it may have said two things
             fields["stream_options"] = _with_usage(body.fields.get("stream_options"))
     if max_output_tokens is not None and body.operation is not Operation.EMBEDDING:
         for name in [name for name in LIMIT_FIELDS if name in fields] or LIMIT_FIELDS[:1]:

@@ -46,6 +46,10 @@ _decode_objects = Decoder(list[_Object]).decode
 _encode = Encoder().encode
 
 
+class Unfoldable(ValueError):
+    """Parts of a stream do not add up to one reply; its words are ours."""
+
+
 class Fold:
     """One streamed answer to an `operation`, chat or completion, as it comes in.
 
@@ -90,7 +94,7 @@ class Fold:
                 for index in sorted(self._choices)
             ]
         except _MALFORMED as error:
-            self._fail(f"the stream cannot be folded: {error}")
+            self._fail(f"the stream cannot be folded: {_kind(error)}")
             return None
         fields = {name: Raw(value) for name, value in self._fields.items()}
         return _encode({"object": self._object_name, "choices": choices, **fields})
@@ -111,7 +115,7 @@ class Fold:
                 index = int(bytes(fields.pop("index", Raw(b"0"))))
                 self._choices.setdefault(index, _Choice()).take(fields)
         except _MALFORMED as error:
-            self._fail(f"an event of the stream is not a chunk of an answer: {error}")
+            self._fail(f"an event of the stream is not a chunk of an answer: {_kind(error)}")
             return
         if self._fields.get("error", _NULL) != _NULL:
             self._fail("the host reported an error in the stream")
@@ -124,6 +128,11 @@ class Fold:
         self.failure = reason
         self._choices.clear()
         self._rest = b""
+
+
+def _kind(error: Exception) -> str:
+    """Return what is wrong without the words of others, which may quote what a user wrote."""
+    return str(error) if isinstance(error, Unfoldable) else type(error).__name__
 
 
 class _Choice:
@@ -208,7 +217,7 @@ def _joined(name: str, parts: list[bytes]) -> bytes:
     parts = [part for part in parts if part != _NULL]
     kinds = {part[0] if part[0] in _STRUCTURED else 0 for part in parts}
     if len(kinds) > 1:
-        raise ValueError(f"{name!r} changes between text, array, object and number")
+        raise Unfoldable("a field changes between text, array, object and number")
     match chr(kinds.pop()) if kinds else None:
         case '"':
             return _joined_text(name, parts)

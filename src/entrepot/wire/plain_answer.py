@@ -26,8 +26,8 @@ from entrepot.wire.usage import OrdinaryUsage, usage_from_ordinary
 class PlainAnswer(Struct, frozen=True):
     """What a whole reply says of itself; `finish_reason` is that of a cut choice, if any was cut.
 
-    Units: `text_bytes` bytes of generated text. They are counted only where the reply has no usage, to
-    estimate its tokens; None where it has, and where it has no text either.
+    Units: `text_bytes` bytes of generated text. They are counted only where the reply reports no output, to
+    estimate its tokens; None where it does, and where it has no text either.
     """
 
     id: str | None
@@ -76,7 +76,12 @@ def ordinary_answer(body: bytes) -> PlainAnswer | None:
     if len(reply.choices) != 1 or reply.object == "error" or reply.choices[0].finish_reason == "error":
         return None
     usage = usage_from_ordinary(reply.usage)
-    if usage is None or not 0 < len(reply.id) <= MOST_ID_CHARACTERS or not reply.model:
+    if (
+        usage is None
+        or not usage.output_tokens
+        or not 0 < len(reply.id) <= MOST_ID_CHARACTERS
+        or not reply.model
+    ):
         return None
     return PlainAnswer(reply.id, reply.model[:MOST_ID_CHARACTERS], usage, reply.choices[0].finish_reason)
 
@@ -97,7 +102,7 @@ def any_answer(body: bytes, operation: Operation) -> PlainAnswer | None:
         model=short_text(chunk.model),
         usage=usage,
         finish_reason=finish_reason(chunk),
-        text_bytes=_text_bytes(chunk, operation) if usage is None else None,
+        text_bytes=None if usage is not None and usage.output_tokens else _text_bytes(chunk, operation),
     )
 
 

@@ -188,7 +188,7 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
     if output_details is not None:
         reasoning = output_details.reasoning_tokens or 0
     ordinary = (
-        0 <= prompt <= MOST_TOKENS
+        0 < prompt <= MOST_TOKENS
         and 0 <= output <= MOST_TOKENS
         and block.total_tokens == prompt + output
         and cached >= 0
@@ -258,6 +258,8 @@ class _Counts:
         if totals is None:
             return None
         prompt, output = totals
+        if not prompt and not parts:
+            return None  # every request has a prompt: zeros are a counter that was never filled
         if reasoning > output:
             self.contradictory = True
             output += reasoning

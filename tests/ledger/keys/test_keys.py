@@ -131,3 +131,28 @@ def test_writers_at_the_same_time_take_turns(tmp_path: Path) -> None:
     keys = list_keys(tmp_path)
     assert [key.key_id for key in keys] == list(range(1, 25))
     assert {key.digest for key in keys} == {digest_of(secret) for secret in secrets}
+
+
+def test_a_damaged_log_that_took_the_place_of_another_changes_nothing(tmp_path: Path) -> None:
+    """Half of it would be keys without their budgets: what is known stays until all can be read."""
+    secret = create_key(tmp_path, "alice", 500, 1)
+    path = DataDir(tmp_path).keys
+    ring = KeyRing(path)
+    ring.refresh()
+    whole = path.read_bytes()
+    replacement = path.with_suffix(".new")
+    replacement.write_bytes(whole.replace(b'"budget_nusd":500', b'"budget_nusd":null') + b"?\n")
+    replacement.replace(path)
+    with pytest.raises(DataError, match="is damaged"):
+        ring.refresh()
+    found = ring.find(digest_of(secret))
+    assert found is not None
+    assert found.budget_nusd == 500
+    assert len(ring.budgets) == 1
+
+
+@pytest.mark.parametrize("name", ["2", "007"])
+def test_a_number_is_no_name(tmp_path: Path, name: str) -> None:
+    """Commands take names and numbers: `revoke 2` must not end a key that is called so."""
+    with pytest.raises(ConfigError, match="a number would be taken"):
+        create_key(tmp_path, name, None, 1)

@@ -18,7 +18,7 @@ from entrepot.ledger.keys.keys import KeyRing
 
 LONGEST_ATTEMPT_NS = 24 * 3600 * 10**9  # longer than any attempt: a period that is over by so much is closed
 
-_UNCOUNTED = Payer((), (), None)
+_UNCOUNTED = Payer((), (), 0, None)
 
 
 class Accounts:
@@ -44,7 +44,7 @@ class Accounts:
     def reserve(self, attempt: AttemptId, entry: Reserve, likely_nusd: int) -> Refusal | None:
         """Hold the amount in every budget over an attempt, or in none and return why not (402, 503)."""
         payer = self._payers.get((entry.key_id, entry.sender_id))
-        if payer is None or (payer.until_ns is not None and entry.at_ns >= payer.until_ns):
+        if payer is None or not payer.holds(entry.at_ns):
             payer = self._payer(entry.key_id, entry.sender_id, entry.at_ns)
         if payer is _UNCOUNTED:
             return None

@@ -57,12 +57,17 @@ class Watch(Struct):
 class Payer(Struct, frozen=True):
     """Every budget that counts the attempts of one sender, in the period that runs.
 
-    Units: Unix nanoseconds; from `until_ns` on another period runs for one of them.
+    Units: Unix nanoseconds; before `from_ns` and from `until_ns` on another period runs for one of them.
     """
 
     leases: tuple[Lease, ...]
     watches: tuple[Watch, ...]
+    from_ns: int
     until_ns: int | None
+
+    def holds(self, at_ns: int) -> bool:
+        """Return whether an instant is in the present period of every budget."""
+        return self.from_ns <= at_ns and (self.until_ns is None or at_ns < self.until_ns)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what the sender should know of its soft budgets."""
@@ -87,7 +92,7 @@ class Leases:
 
     def payer(self, budgets: Iterable[Budget], at_ns: int) -> Payer:
         """Return what counts a request that is reserved at an instant. Units: Unix nanoseconds."""
-        leases, watches, ends = [], [], []
+        leases, watches, begins, ends = [], [], [0], []
         for budget in budgets:
             span = budget.span(at_ns)
             account = self._authority.open(budget, span)
@@ -95,9 +100,10 @@ class Leases:
                 leases.append(self._leases.setdefault(account, Lease(account, span)))
             else:
                 watches.append(self._watch(account, budget, span))
+            begins.append(span.from_ns)
             if span.until_ns is not None:
                 ends.append(span.until_ns)
-        return Payer(tuple(leases), tuple(watches), min(ends, default=None))
+        return Payer(tuple(leases), tuple(watches), max(begins), min(ends, default=None))
 
     def reserve(self, payer: Payer, amount_nusd: int, likely_nusd: int) -> Refusal | None:
         """Set the whole amount aside in every hard budget, or in none and return why."""

@@ -219,7 +219,7 @@ class Journal:
             if prepared is None:
                 prepared = self._allocate(_PREPARED_NOW, self._segment_bytes)
             self._open_segment(prepared, number=self._number + 1, needed=needed)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the disk, or sums that no snapshot can hold
             if prepared is not None:
                 os.close(prepared.fd)
                 prepared.path.unlink(missing_ok=True)
@@ -259,9 +259,10 @@ class Journal:
             raise
         return Prepared(path, fd, size_bytes)
 
-    def _cannot_write(self, error: OSError) -> DataError:
+    def _cannot_write(self, error: OSError | OverflowError) -> DataError:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         return DataError(
-            f"the journal in {self._directory} cannot be written: {error.strerror}; "
+            f"the journal in {self._directory} cannot be written: {why}; "
             "free some space or repair the disk, requests are served again when it can be"
         )
 

@@ -78,7 +78,12 @@ class KeyRing:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.version = 0
-        self._start_over(0)
+        self._inode = self._read_bytes = 0
+        self.by_id: dict[int, Key] = {}
+        self.teams: dict[int, str] = {}
+        self.tags: dict[int, str] = {}
+        self.budgets: dict[BudgetId, Budget] = {}
+        self._by_digest: dict[bytes, Key] = {}
 
     def find(self, digest: bytes) -> Key | None:
         """Return the key with this digest, or None when there is none or it was revoked."""
@@ -96,8 +101,9 @@ class KeyRing:
             return ()
         if status.st_ino == self._inode and status.st_size == self._read_bytes:
             return ()
-        if status.st_ino != self._inode or status.st_size < self._read_bytes:
-            self._start_over(status.st_ino)
+        if self._inode and (status.st_ino != self._inode or status.st_size < self._read_bytes):
+            return self._read_anew()
+        self._inode = status.st_ino
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             data = file.read()
@@ -109,6 +115,15 @@ class KeyRing:
             self._read_bytes += len(line)
             self.version += 1
         return tuple(changed.values())
+
+    def _read_anew(self) -> tuple[Key, ...]:
+        """Read a log that was replaced; what is known stays unless all of it can be read."""
+        anew = KeyRing(self._path)
+        changed = anew.refresh()
+        version = self.version + anew.version
+        self.__dict__.update(anew.__dict__)
+        self.version = version
+        return changed
 
     def budgets_of(self, key: Key, tags: Iterable[int]) -> tuple[Budget, ...]:
         """Return every budget that counts a request with this key and these tags, named."""
@@ -134,14 +149,6 @@ class KeyRing:
             names = (TAG_SEPARATOR.join(parts[:length]) for length in range(1, len(parts) + 1))
             found.update(numbers[name] for name in names if name in numbers)
         return tuple(sorted(found))
-
-    def _start_over(self, inode: int) -> None:
-        self._inode, self._read_bytes = inode, 0
-        self.by_id: dict[int, Key] = {}
-        self.teams: dict[int, str] = {}
-        self.tags: dict[int, str] = {}
-        self.budgets: dict[BudgetId, Budget] = {}
-        self._by_digest: dict[bytes, Key] = {}
 
     def _apply(self, line: bytes) -> Key | None:
         try:

@@ -272,6 +272,8 @@ def _free_number(name: str, what: str, names: Mapping[int, str]) -> int:
 def _check_name(name: str, what: str) -> None:
     if not name.strip() or not name.isprintable():
         raise ConfigError((f"{name!r} is no name for a {what}: expected printable characters",))
+    if name.isdecimal():
+        raise ConfigError((f"{name!r} is no name for a {what}: a number would be taken for that of another",))
 
 
 def _check_zone(zone: str) -> None:
