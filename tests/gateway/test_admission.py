@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from entrepot.catalog.settings import EndpointSettings
+from entrepot.domain.errors import Refusal
 from entrepot.domain.ids import request_id_from_text, task_id_of
 from entrepot.domain.money import nusd_from_usd
+from entrepot.ledger.accounts.senders import Sender
 from entrepot.ledger.entries import Feedback, NameRules, NameSender, Scope
 from entrepot.ledger.keys.budgets import Period
 from entrepot.ledger.keys.events import KeyLimits
@@ -93,6 +95,23 @@ async def test_a_client_may_narrow_its_tag_and_never_leave_it(tmp_path: Path) ->
         balances = s.here.gateway.ledger.balances
         whole, narrow = (balances.balance(tag, Scope.TAG).spent_nusd for tag in (1, 2))
         assert whole == 2 * narrow > 0
+
+
+async def test_a_client_cannot_name_sets_of_tags_without_end(tmp_path: Path) -> None:
+    """Each set is named in the journal for ever: a thousand of one key are enough, and the others go on."""
+    async with scene(tmp_path, hosts=1) as s:
+        assigned(s, None, "a", *(f"a/{number}" for number in range(10)))
+        assign_key(s.here.data_dir, "test", None, ["a"], time_ns())
+        ledger = s.here.gateway.ledger
+        ledger.refresh_keys()
+        key, found = ledger.keys.by_id[1], []
+        for number in range(1_024):
+            tags = ["a", *(f"a/{bit}" for bit in range(10) if number >> bit & 1)]
+            found.append(ledger.sender(key, ",".join(tags)))
+        refused = [one for one in found if isinstance(one, Refusal)]
+        assert len(refused) == 1_024 - 1_000
+        assert "1,000 sets of tags" in refused[0].message
+        assert isinstance(ledger.sender(key, "a"), Sender)
 
 
 async def test_five_hundred_calls_at_once_never_pass_five_cents(tmp_path: Path) -> None:

@@ -197,10 +197,10 @@ def test_a_reader_of_the_store_makes_erasing_wait(tmp_path: Path) -> None:
         assert remove_deleted(store)
 
 
-@pytest.mark.parametrize("name", ["2", "carol", "nobody"])
+@pytest.mark.parametrize("name", ["carol", "nobody"])
 def test_a_key_to_erase_is_one_and_only_one(tmp_path: Path, name: str) -> None:
-    """A number that is another key's name, a name used twice, an unknown one: nothing is guessed."""
-    for made in ("carol", "bob", "2"):
+    """A name that was used twice, an unknown one: nothing is guessed."""
+    for made in ("carol", "bob"):
         create_key(tmp_path, made, None, 1)
     revoke_key(tmp_path, "carol", 2)
     create_key(tmp_path, "carol", None, 3)

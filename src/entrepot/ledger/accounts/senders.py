@@ -18,6 +18,7 @@ from entrepot.ledger.keys.keys import TAG_SEPARATOR, Key, KeyRing
 
 MOST_REMEMBERED = 10_000  # keys times the tags that clients name; each is a small value
 MOST_TAGS = 16  # of one request, wider ones included
+MOST_SENDERS = 1_000  # of one key: each set of tags is named for ever, and every snapshot repeats it
 
 
 class Sender(Struct, frozen=True):
@@ -57,9 +58,14 @@ class Senders:
         counted = self._keys.with_wider(numbers)
         if len(counted) > MOST_TAGS:
             return _refusal(f"a request may count for at most {MOST_TAGS} tags, this one has {len(counted)}")
+        number = self._number(key, counted)
+        if number is None:
+            return _refusal(
+                f"requests of this key have named {MOST_SENDERS:,} sets of tags, which is the most"
+            )
         budgets = self._keys.budgets_of(key, counted)
         sender = Sender(
-            self._number(key, counted),
+            number,
             key,
             any(budget.hard for budget in budgets),
             any(not budget.hard for budget in budgets),
@@ -100,7 +106,8 @@ class Senders:
             numbers.append(names[name])
         return tuple(numbers)
 
-    def _number(self, key: Key, tags: tuple[int, ...]) -> int:
+    def _number(self, key: Key, tags: tuple[int, ...]) -> int | None:
+        """Return the number of a key with these tags, a new one if need be; None when it has too many."""
         if not key.team_id and not tags:
             return NO_SENDER
         if not self._numbers:
@@ -110,6 +117,8 @@ class Senders:
         facts = (key.key_id, key.team_id, tags)
         number = self._numbers.get(facts)
         if number is None:
+            if sum(of == key.key_id for of, _, _ in self._numbers) >= MOST_SENDERS:
+                return None
             number = max(self._balances.senders, default=NO_SENDER) + 1
             self._write(NameSender(number, *facts))
             self._numbers[facts] = number
