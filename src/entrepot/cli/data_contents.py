@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from entrepot.cli.options import AsJson, DataDir
+from entrepot.cli.options import AsJson, DataDir, RequestId
 from entrepot.cli.posted import find_request, key_names, posted_store
 from entrepot.cli.tables import clock_text
 from entrepot.domain.ids import request_id_text
@@ -22,20 +22,9 @@ from entrepot.ledger.store.erasure import empty_spool, key_to_erase
 from entrepot.ledger.store.erasure import erase as erase_key
 
 
-def show_content(
-    data_dir: DataDir,
-    request_id: Annotated[
-        str, typer.Argument(help="req-…, the start of it, or the host's own id of the answer.")
-    ],
-    as_json: AsJson = False,
-) -> None:
+def show_content(data_dir: DataDir, request_id: RequestId, as_json: AsJson = False) -> None:
     """Show the prompt and the answer of a request whose key stores them; exit 1 when nothing is stored."""
     history = find_request(data_dir, request_id)
-    if history is None:
-        typer.echo(
-            f"no request {request_id!r} in {data_dir}; `entrepot requests` lists the last ones", err=True
-        )
-        raise typer.Exit(1)
     contents, task = _stored(data_dir, history)
     name = key_names(data_dir).get(history.key_id)
     if as_json:

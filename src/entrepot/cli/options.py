@@ -40,6 +40,7 @@ DataDir = Annotated[
 OwnDataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Keep what it keeps in this folder; without it, nothing.")
 ]
+RequestId = Annotated[str, typer.Argument(help="req-…, the start of it, or the host's own id of the answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LogLevelOption = Annotated[LogLevel, typer.Option(help="The least level of event that stderr shows.")]
 DieWithParent = Annotated[int | None, typer.Option("--die-with-parent", hidden=True, metavar="PID")]

@@ -34,15 +34,20 @@ def posted_store(data_dir: Path) -> Iterator[Store]:
         yield store
 
 
-def find_request(data_dir: Path, id_text: str) -> RequestHistory | None:
+def find_request(data_dir: Path, id_text: str) -> RequestHistory:
     """Return what is known of a request, named by our id, the start of it, or the host's id of its answer.
 
     The journal is asked first, then the store.
-    Raises: typer.Exit with a message when several requests begin so; DataError as `posted_store`.
+    Raises: typer.Exit with a message when none or several are named so; DataError as `posted_store`.
     """
-    found = account(data_dir, id_text)
-    if found is not None:
-        return found
+    found = account(data_dir, id_text) or _find_in_store(data_dir, id_text)
+    if found is None:
+        typer.echo(f"no request {id_text!r} in {data_dir}; `entrepot requests` lists the last ones", err=True)
+        raise typer.Exit(1)
+    return found
+
+
+def _find_in_store(data_dir: Path, id_text: str) -> RequestHistory | None:
     with posted_store(data_dir) as store:
         digits = id_text.removeprefix(_ID_PREFIX)
         if not _is_start_of_id(digits):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from math import isnan
-from typing import Annotated
 
 import msgspec
 import typer
 
-from entrepot.cli.options import AsJson, DataDir
+from entrepot.cli.options import AsJson, DataDir, RequestId
 from entrepot.cli.posted import find_request, key_names
 from entrepot.cli.tables import (
     dollars,
@@ -57,20 +56,9 @@ _CORRECT_REASONS = {
 }
 
 
-def why(
-    data_dir: DataDir,
-    request_id: Annotated[
-        str, typer.Argument(help="req-…, the start of it, or the host's own id of the answer.")
-    ],
-    as_json: AsJson = False,
-) -> None:
+def why(data_dir: DataDir, request_id: RequestId, as_json: AsJson = False) -> None:
     """Tell why a request went where it went, what was expected of it, and what happened."""
     history = find_request(data_dir, request_id)
-    if history is None:
-        typer.echo(
-            f"no request {request_id!r} in {data_dir}; `entrepot requests` lists the last ones", err=True
-        )
-        raise typer.Exit(1)
     decision = _decision(history)
     names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
     if as_json:
