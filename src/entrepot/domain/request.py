@@ -9,11 +9,20 @@ from entrepot.domain.endpoint import Operation
 DataCollection = Literal["allow", "deny"]
 Sort = Literal["price", "throughput", "latency"]
 
+BLOCK_BYTES = 2048
+"""Of a prompt, for what is known of cached beginnings: about 512 tokens, as coarse as most hosts' caches."""
+
+
+DEFAULT_PROBABILITY = 0.9
+"""With which probability a limit holds whose sender said nothing of it."""
+
 
 class Slo(Struct, frozen=True):
     """Limits and the value of time that the sender set; None where it set none.
 
-    Units: seconds, tokens/s/user, nano-USD, USD per hour of waiting.
+    Units: seconds, tokens/s/user, nano-USD, USD per hour of waiting. `probability` is the one with which the
+    limits of time have to hold; with `serves_nearest` a request that nobody can serve within them goes to
+    the endpoint that comes nearest, instead of being refused.
     """
 
     ttft_s: float | None = None
@@ -21,6 +30,8 @@ class Slo(Struct, frozen=True):
     answer_s: float | None = None
     max_nusd: int | None = None
     usd_per_hour: float | None = None
+    probability: float = DEFAULT_PROBABILITY
+    serves_nearest: bool = False
 
 
 class MaxPrice(Struct, frozen=True):
@@ -60,6 +71,10 @@ class Request(Struct, frozen=True):
     Units: `prompt_bytes` bytes of the request body, of which `attachment_bytes` are files written into it
     (images, audio): those bound what it can cost, and say nothing of its tokens; `max_output_tokens` tokens
     per choice, None where the sender set no limit; `choices` answers asked for (`n` times the prompts).
+    `models` are one set under the objective, or with `in_order` tried one after the other. `key_id` and
+    `tag_id` (0: none) say whose verbosity counts. `session` is a digest of what the sender calls its
+    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, every
+    one with all that stands before it: equal digests are equal beginnings.
     """
 
     operation: Operation
@@ -72,6 +87,11 @@ class Request(Struct, frozen=True):
     slo: Slo = Slo()
     preferences: Preferences = Preferences()
     attachment_bytes: int = 0
+    in_order: bool = False
+    key_id: int = 0
+    tag_id: int = 0
+    session: int = 0
+    blocks: tuple[int, ...] = ()
 
     @property
     def text_bytes(self) -> int:
