@@ -73,8 +73,8 @@ class Request(Struct, frozen=True):
     per choice, None where the sender set no limit; `choices` answers asked for (`n` times the prompts).
     `models` are one set under the objective, or with `in_order` tried one after the other. `key_id` and
     `tag_id` (0: none) say whose verbosity counts. `session` is a digest of what the sender calls its
-    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, every
-    one with all that stands before it: equal digests are equal beginnings.
+    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, of
+    every one with all that stands before it: equal digests are equal beginnings.
     """
 
     operation: Operation
