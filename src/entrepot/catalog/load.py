@@ -52,6 +52,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "assumed_verbosity_tokens": (1, 1e9),
     "assumed_bytes_per_token": (0.01, 1e6),
     "assumed_failure_share": (0, 1),
+    "assumed_prefill_tokens_per_s": (1e-3, 1e12),
     "usd_per_hour": (0, 1e9),
     "seconds": (0, 1e9),
 }

@@ -265,7 +265,8 @@ def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:
         "usd_per_hour": decision.usd_per_hour,
         "ranking": decision.ranking.name.lower(),
         "explored": decision.explored,
-        "draws": list(decision.draws),
+        "draw": decision.draw,
+        "allowance_usd": None if isnan(decision.allowance_usd) else decision.allowance_usd,
         "candidates": [
             {
                 "endpoint": names.get(candidate.endpoint_index),

@@ -216,7 +216,6 @@ class Gateway:
             body.request,
             now_s=monotonic(),
             draw=self._random.random(),
-            draw_pick=self._random.random(),
             needs_price=bounded,
         )
         if isinstance(decision, Refusal):
