@@ -20,7 +20,7 @@ from entrepot.ledger.entries import NO_TASK
 from entrepot.ledger.keys.events import AS_CONFIGURED, UNLIMITED
 from entrepot.ledger.keys.keys import Key, digest_of
 from entrepot.ledger.ledger import Ledger
-from entrepot.wire.body import Caps
+from entrepot.wire.body_wishes import Caps
 
 TAG = b"x-entrepot-tag"
 TASK = b"x-entrepot-task"
