@@ -79,9 +79,11 @@ class _Members:
         return Member(name, declared_estimate(share, self._source))
 
     def _check(self, name: str) -> None:
+        if name in self._served:
+            return
         if name in self._virtual:
             self._table.problem("models", f"{name} is a virtual model itself; list its models")
-        elif name not in self._served:
+        else:
             near = nearest_text(name, self._served)
             self._table.problem("models", f"no [[hosts.endpoints]] serves {shown(name)}; {near}")
 
