@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.catalog.data_files import data_path
 from entrepot.catalog.load import load_settings
 from entrepot.catalog.settings import Settings
 from entrepot.catalog.show import settings_text
@@ -71,6 +72,18 @@ def test_what_is_shown_of_virtual_models_loads_to_the_same(tmp_path: Path) -> No
             "min_success_share": 0.7,
         }
     ]
+
+
+def test_the_virtual_model_of_the_example_is_right(tmp_path: Path) -> None:
+    """It stands there behind comment signs; without them it loads."""
+    lines = data_path("examples/entrepot.toml").read_text(encoding="utf-8").splitlines()
+    begin = lines.index("# [[virtual_models]]")
+    end = lines.index("", begin)
+    lines[begin:end] = [line.removeprefix("# ") for line in lines[begin:end]]
+    file = tmp_path / "entrepot.toml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    (virtual,) = load_settings(file, {}, reads_secrets=False).virtual_models
+    assert (virtual.name, len(virtual.members), virtual.min_success_share) == ("auto/cheap-coder", 2, 0.7)
 
 
 MISTAKES: dict[str, tuple[str, str, str]] = {
