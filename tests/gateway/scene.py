@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from entrepot.catalog.settings import EndpointSettings, LedgerSettings, ServerSettings
+from entrepot.domain.virtual import VirtualModel
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
 from entrepot.ledger.journal.journal import SyncData, sync_data
 from entrepot.testing.gateway_here import MODEL, GatewayHere, endpoint_at, gateway_here
@@ -67,6 +68,7 @@ async def scene(
     ledger: LedgerSettings | None = None,
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
+    virtual_models: Sequence[VirtualModel] = (),
     change: Callable[[EndpointSettings], EndpointSettings] | None = None,
     **host_options: object,
 ) -> AsyncIterator[Scene]:
@@ -81,7 +83,13 @@ async def scene(
             endpoints = [change(endpoint) for endpoint in endpoints]
         here = await stack.enter_async_context(
             gateway_here(
-                endpoints, data_dir, server=server, ledger=ledger, sync=sync, budget_nusd=budget_nusd
+                endpoints,
+                data_dir,
+                server=server,
+                ledger=ledger,
+                sync=sync,
+                budget_nusd=budget_nusd,
+                virtual_models=virtual_models,
             )
         )
         yield Scene(here, tuple(running))

@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.domain.virtual import VirtualModel
 from entrepot.routing.settings import RoutingSettings
 
 MIB = 1024 * 1024
@@ -138,3 +139,4 @@ class Settings(Struct, frozen=True):
     models: tuple[Model, ...] = ()
     hosts: tuple[HostSettings, ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()
+    virtual_models: tuple[VirtualModel, ...] = ()

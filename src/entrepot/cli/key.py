@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from math import nan
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +30,15 @@ from entrepot.ledger.entries import Scope
 from entrepot.ledger.keys.budgets import Period
 from entrepot.ledger.keys.events import KeyCaps, KeyLimits
 from entrepot.ledger.keys.keys import Key, KeyRing, list_keys, ring_of
-from entrepot.ledger.keys.log import assign_key, create_key, revoke_key, set_caps, set_limits, set_storing
+from entrepot.ledger.keys.log import (
+    assign_key,
+    create_key,
+    revoke_key,
+    set_caps,
+    set_limits,
+    set_storing,
+    set_value_of_time,
+)
 
 if TYPE_CHECKING:
     from entrepot.ledger.reports.report import ReportRow
@@ -42,6 +51,7 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+NOT_SET = "none"
 MOST = 1e9  # a finite end for what may be typed; requests are bounded by far less
 
 app = typer.Typer(
@@ -61,11 +71,26 @@ def create(
     ] = None,
     team: Annotated[str | None, typer.Option(help="The team whose budgets count it too.")] = None,
     tags: Annotated[str, typer.Option(help="Its tags, with commas between.")] = "",
+    value_of_time: Annotated[
+        str,
+        typer.Option(
+            metavar="USD_PER_HOUR",
+            help="What an hour of waiting is worth where a request does not say so.",
+        ),
+    ] = NOT_SET,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only a digest of it is kept."""
     budget_nusd = None if budget_usd is None else nusd_of(budget_usd)
-    secret = create_key(data_dir, name, budget_nusd, time_ns(), team=team, tags=names_in(tags))
+    secret = create_key(
+        data_dir,
+        name,
+        budget_nusd,
+        time_ns(),
+        team=team,
+        tags=names_in(tags),
+        usd_per_hour=_usd_per_hour(value_of_time),
+    )
     key = next(key for key in list_keys(data_dir) if key.name == name and not key.revoked)
     if as_json:
         typer.echo(json.dumps({"key": secret, "id": key.key_id, "name": key.name}))
@@ -187,6 +212,31 @@ def caps(
     typer.echo(f"caps of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
+@app.command("set")
+def set_(
+    data_dir: DataDir,
+    key: NameOrId,
+    value_of_time: Annotated[
+        str,
+        typer.Option(
+            metavar="USD_PER_HOUR|none",
+            help="What an hour of waiting is worth where a request does not say so; none: as configured.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Set what requests with a key go by where they do not say so themselves."""
+    changed = set_value_of_time(data_dir, key, _usd_per_hour(value_of_time), time_ns())
+    if as_json:
+        shown = {"id": changed.key_id, "name": changed.name, "usd_per_hour": changed.usd_per_hour}
+        typer.echo(json.dumps(shown))
+        return
+    value = "the configuration's" if changed.usd_per_hour is None else f"${changed.usd_per_hour:g}/h"
+    typer.echo(
+        f"the value of time of key {changed.key_id}, {changed.name}: {value}; a gateway knows within a second"
+    )
+
+
 @app.command()
 def contents(
     data_dir: DataDir,
@@ -205,6 +255,18 @@ def contents(
         f"prompts and answers of key {changed.key_id}, {changed.name}, {verb} stored from now on; a gateway "
         "knows within a second"
     )
+
+
+def _usd_per_hour(text: str) -> float | None:
+    if text.strip().lower() == NOT_SET:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not 0 <= value <= MOST:
+        raise typer.BadParameter(f"{text!r} is no value of time: expected USD per hour, such as 20, or none")
+    return value
 
 
 def _limit_text(budget_nusd: int | None) -> str:
@@ -233,15 +295,17 @@ def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -
         "team": [ring.teams.get(key.team_id, "") for key in keys],
         "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
         "limits": [_limits_text(key.limits) for key in keys],
+        "time $/h": ["" if key.usd_per_hour is None else f"{key.usd_per_hour:g}" for key in keys],
         "contents": ["stored" if key.stores_contents else "" for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    for name in ("team", "tags", "limits", "contents"):
+    for name in ("team", "tags", "limits", "time $/h", "contents"):
         if not any(columns[name]):
             del columns[name]
     left = ("name", "budgets", "team", "tags", "limits", "contents", "created (UTC)", "")
-    print_columns(columns, left=left, optional=("created (UTC)", "limits", "tags", "team", "contents"))
+    optional = ("created (UTC)", "limits", "tags", "team", "time $/h", "contents")
+    print_columns(columns, left=left, optional=optional)
 
 
 def _limits_text(limits: KeyLimits) -> str:
@@ -265,6 +329,7 @@ def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object
         "team": ring.teams.get(key.team_id),
         "tags": [ring.tags[tag] for tag in key.tags],
         "limits": msgspec.structs.asdict(key.limits),
+        "usd_per_hour": key.usd_per_hour,
         "stores_contents": key.stores_contents,
         "requests": row.requests if row else 0,
         "spent_usd": usd_text(row.cost_nusd if row else 0),

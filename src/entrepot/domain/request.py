@@ -34,6 +34,18 @@ class Slo(Struct, frozen=True):
     serves_nearest: bool = False
 
 
+class SenderFacts(Struct, frozen=True):
+    """What the choice goes by of whoever sends a request, whatever the request says.
+
+    Units: `usd_per_hour` USD per hour of waiting where the request names none, None for the configured one.
+    `key_id` and `tag_id` (the task tag; 0: none) are those of the ledger.
+    """
+
+    key_id: int = 0
+    tag_id: int = 0
+    usd_per_hour: float | None = None
+
+
 class MaxPrice(Struct, frozen=True):
     """The dearest unit prices that the sender accepts.
 

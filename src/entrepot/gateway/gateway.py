@@ -20,7 +20,7 @@ from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
 from entrepot.domain.outcome import Outcome
-from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
+from entrepot.gateway.admission import Admission, Labels, labels_of, ledger_unavailable
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
 from entrepot.gateway.closing import TokenBounds, closing_entry
@@ -37,6 +37,7 @@ from entrepot.gateway.routes import CALLS, answer_read
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
+from entrepot.ledger.accounts.senders import Sender
 from entrepot.ledger.entries import NO_PRICE, Closing, Conflict, Expire, Settle, Void
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
@@ -85,6 +86,10 @@ class Gateway:
                 time_scale=settings.routing.time_scale,
             )
             for index, entry in enumerate(settings.endpoints)
+        )
+        self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
+        self.model_names = frozenset(
+            {target.endpoint.model for target in self.targets} | {*self.virtual_models}
         )
         self.counters = Counters(len(self.targets))
         self.knowledge = knowledge
@@ -206,12 +211,12 @@ class Gateway:
         if isinstance(sender, Refusal):
             return sender
         key, bounded = sender.key, sender.has_hard_budget
-        body = parse_body(exchange.body, operation, caps=self.admission.caps_of(key))
+        labels = labels_of(exchange, key.key_id)
+        if isinstance(labels, Refusal):
+            return labels
+        body = self._parsed(exchange, operation, sender, labels)
         if isinstance(body, Refusal):
             return body
-        task_id = task_of(exchange, key.key_id)
-        if isinstance(task_id, Refusal):
-            return task_id
         decision = self.router.decide(
             body.request,
             now_s=monotonic(),
@@ -236,11 +241,23 @@ class Gateway:
             packed_decision=pack(decision, self._endpoint_ids),
             reason=reason(decision, self.router.endpoints),
             output_limit=limit,
-            task_id=task_id,
+            task_id=labels.task_id,
             expected_tokens=round(decision.winner.prompt_tokens + decision.winner.output_tokens),
             parts=parts_of(body.fields) if bounded else NO_PARTS,
         )
         return self.admission.begin(key, call.expected_tokens) or call
+
+    def _parsed(
+        self, exchange: Exchange, operation: Operation, sender: Sender, labels: Labels
+    ) -> Body | Refusal:
+        return parse_body(
+            exchange.body,
+            operation,
+            caps=self.admission.caps_of(sender.key),
+            sender=sender.facts,
+            session=labels.session,
+            known_models=self.model_names,
+        )
 
     def _output_limit(self, candidate: Candidate) -> int:
         """Return the limit that we set where the sender set none: it has to fit behind the prompt."""

@@ -22,6 +22,7 @@ from entrepot.catalog.settings import (
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.prices import Prices
+from entrepot.domain.virtual import VirtualModel
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog, Level
 from entrepot.ledger.entries import Entry
@@ -145,6 +146,7 @@ async def gateway_here(
     ledger: LedgerSettings | None = None,
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
+    virtual_models: Sequence[VirtualModel] = (),
     seed: int = 0,
 ) -> AsyncIterator[GatewayHere]:
     """Run a gateway over the endpoints on a free port, with exploration off."""
@@ -155,6 +157,7 @@ async def gateway_here(
         routing=RoutingSettings(exploration_share=0.0),
         hosts=tuple(hosts.values()),
         endpoints=tuple(endpoints),
+        virtual_models=tuple(virtual_models),
     )
     log = io.StringIO()
     books = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES, sync=sync)

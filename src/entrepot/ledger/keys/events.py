@@ -39,7 +39,10 @@ UNLIMITED = KeyLimits()
 
 
 class Created(Struct, frozen=True, tag="create", tag_field="event"):
-    """A key was made. Units of all events: `at_ns` Unix nanoseconds, nano-USD."""
+    """A key was made.
+
+    Units of all events: `at_ns` Unix nanoseconds, nano-USD, `usd_per_hour` USD per hour of waiting.
+    """
 
     at_ns: int
     key_id: int
@@ -49,6 +52,7 @@ class Created(Struct, frozen=True, tag="create", tag_field="event"):
     caps: KeyCaps = AS_CONFIGURED
     team_id: int = 0
     tags: tuple[int, ...] = ()
+    usd_per_hour: float | None = None
 
 
 class Revoked(Struct, frozen=True, tag="revoke", tag_field="event"):
@@ -84,6 +88,14 @@ class Capped(Struct, frozen=True, tag="caps", tag_field="event"):
     at_ns: int
     key_id: int
     caps: KeyCaps
+
+
+class Valued(Struct, frozen=True, tag="value-of-time", tag_field="event"):
+    """A key got a value of time for requests that name none, or lost it."""
+
+    at_ns: int
+    key_id: int
+    usd_per_hour: float | None
 
 
 class Limited(Struct, frozen=True, tag="limits", tag_field="event"):
@@ -127,7 +139,7 @@ class TagCreated(Struct, frozen=True, tag="create-tag", tag_field="event"):
     name: str
 
 
-KeyChange = Created | Revoked | Budgeted | Capped | Limited | Assigned | Storing
+KeyChange = Created | Revoked | Budgeted | Capped | Valued | Limited | Assigned | Storing
 Event = KeyChange | BudgetSet | TeamCreated | TagCreated
 decode_event = msgspec.json.Decoder(Event).decode
 encode_event = msgspec.json.Encoder().encode

@@ -35,6 +35,7 @@ from entrepot.ledger.keys.events import (
     Storing,
     TagCreated,
     TeamCreated,
+    Valued,
     decode_event,
 )
 
@@ -45,7 +46,9 @@ class Key(Struct, frozen=True):
     """An API key as the gateway sees it.
 
     Units: `budget_nusd` nano-USD in total and hard, None without such a budget (`KeyRing.budgets` has all);
-    `created_ns` Unix nanoseconds. `team_id` is 0 for a key in no team; `tags` are those that it was given.
+    `created_ns` Unix nanoseconds; `usd_per_hour` USD per hour of waiting for requests that name no value
+    of time, None for the configured one. `team_id` is 0 for a key in no team; `tags` are those that it was
+    given.
     """
 
     key_id: int
@@ -59,6 +62,7 @@ class Key(Struct, frozen=True):
     team_id: int = 0
     tags: tuple[int, ...] = ()
     stores_contents: bool = False
+    usd_per_hour: float | None = None
 
 
 def digest_of(secret: str | bytes) -> bytes:
@@ -195,6 +199,7 @@ class KeyRing:
             caps=event.caps,
             team_id=event.team_id,
             tags=event.tags,
+            usd_per_hour=event.usd_per_hour,
         )
 
     def _changed(self, event: KeyChange) -> Key:
@@ -207,6 +212,8 @@ class KeyRing:
                 return msgspec.structs.replace(key, budget_nusd=event.budget_nusd)
             case Capped():
                 return msgspec.structs.replace(key, caps=event.caps)
+            case Valued():
+                return msgspec.structs.replace(key, usd_per_hour=event.usd_per_hour)
             case Limited():
                 return msgspec.structs.replace(key, limits=event.limits)
             case Assigned():

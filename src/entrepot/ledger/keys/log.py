@@ -36,6 +36,7 @@ from entrepot.ledger.keys.events import (
     Storing,
     TagCreated,
     TeamCreated,
+    Valued,
     decode_event,
     encode_event,
 )
@@ -123,10 +124,11 @@ def create_key(
     caps: KeyCaps = AS_CONFIGURED,
     team: str | None = None,
     tags: Collection[str] = (),
+    usd_per_hour: float | None = None,
 ) -> str:
     """Make a key in the data directory at `path` and return its secret, which is written nowhere.
 
-    Units: nano-USD; Unix nanoseconds.
+    Units: nano-USD; Unix nanoseconds; USD per hour of waiting.
     Raises: ConfigError when the name is empty or in use, or a team or tag is unknown; DataError when the
     directory is unusable.
     """
@@ -140,7 +142,7 @@ def create_key(
         secret = SECRET_PREFIX + urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
         digest = digest_of(secret).hex()
         number = max(keys, default=0) + 1
-        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids))
+        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, usd_per_hour))
     return secret
 
 
@@ -190,6 +192,15 @@ def set_caps(path: Path, name_or_id: str, caps: KeyCaps, now_ns: int) -> Key:
     Raises: ConfigError when no key in use is called so.
     """
     return _change(path, name_or_id, lambda key: Capped(now_ns, key.key_id, caps))
+
+
+def set_value_of_time(path: Path, name_or_id: str, usd_per_hour: float | None, now_ns: int) -> Key:
+    """Set what an hour of waiting is worth where a request of a key does not say so, and return the key.
+
+    Units: USD per hour; None for the configured value.
+    Raises: ConfigError when no key in use is called so.
+    """
+    return _change(path, name_or_id, lambda key: Valued(now_ns, key.key_id, usd_per_hour))
 
 
 def set_limits(path: Path, name_or_id: str, limits: KeyLimits, now_ns: int) -> Key:
