@@ -22,7 +22,7 @@ from entrepot.replay.routers import ORACLE, OURS, ROUTERS, picked_routers
 from entrepot.replay.scenario import ReplayScenario
 from entrepot.replay.scenario_file import load_replay_scenario
 from entrepot.replay.simulate import Run, Simulation, fitting
-from entrepot.replay.summary import Interval, Result, results
+from entrepot.replay.summary import Interval, Result, means, results
 from entrepot.replay.trace import Trace
 from entrepot.replay.trace_files import load_trace
 
@@ -57,29 +57,26 @@ def replay(
 
     Every figure is simulated. Ratios are to an oracle that knows each endpoint's true state.
     """
-    names = router or [OURS]
-    picked = picked_routers(names)
+    picked = picked_routers(router or [OURS])
     if plot is not None:
         drawing_of(plot)  # a wrong suffix or a missing library is said before the work
     of = load_replay_scenario(scenario)
     whole = load_trace(trace).first(limit)
-    asked = fitting(whole, of)
-    if not asked.requests:
-        raise typer.BadParameter(
-            f"no endpoint of {of.name} has a window that holds any prompt of {asked.name}"
-        )
+    fits = fitting(whole, of)
+    if not fits.requests:
+        raise typer.BadParameter(f"no endpoint of {of.name} has a window that holds a prompt of {whole.name}")
     slo = Slo(usd_per_hour=value_of_time, answer_s=answer_s, probability=probability, serves_nearest=True)
-    runs = _runs(of, asked, slo, list(picked), range(seed, seed + seeds))
-    found = results(runs, answer_s)
+    runs = _runs(of, fits, slo, list(picked), range(seed, seed + seeds))
+    found = results([{name: means(run, answer_s) for name, run in of_seed.items()} for of_seed in runs])
     if plot is not None:
-        draw_regret(runs[0], of, asked, plot)
+        draw_regret(runs[0], of, fits, plot)
         typer.echo(f"drawn in {plot}", err=True)
-    unfit = len(whole.requests) - len(asked.requests)
+    unfit = len(whole.requests) - len(fits.requests)
     if as_json:
-        typer.echo(json.dumps(_as_json(of, asked, slo, found, unfit=unfit, seeds=seeds), indent=2))
-        return
-    _print(of, asked, found, seeds=seeds)
-    _say_what_it_is(of, asked, slo, unfit=unfit)
+        typer.echo(json.dumps(_as_json(of, fits, slo, found, unfit=unfit, seeds=seeds), indent=2))
+    else:
+        _print(of, found)
+        _say_what_it_is(of, fits, slo, unfit=unfit)
 
 
 def _runs(
@@ -120,7 +117,7 @@ class _Advance:
         self._bar.update(self._task, completed=self._before + done)
 
 
-def _print(scenario: ReplayScenario, trace: Trace, found: Sequence[Result], *, seeds: int) -> None:
+def _print(scenario: ReplayScenario, found: Sequence[Result]) -> None:
     ordered = sorted(found, key=lambda one: one.ratio.mean)
     columns = {
         "router": [one.router for one in ordered],

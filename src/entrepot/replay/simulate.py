@@ -6,7 +6,7 @@ requests have to pass in three seconds. What a router learns reaches it when an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from time import perf_counter
 
@@ -244,19 +244,3 @@ def _failure(at: Place, luck: float, *, prompt_tokens: int) -> tuple[Outcome, fl
     if luck < at.p_limited + at.p_failed:
         return Outcome.FAILED, at.failure_s
     return None
-
-
-def replayed(
-    scenario: ReplayScenario,
-    trace: Trace,
-    slo: Slo,
-    routers: Mapping[str, RouterMaker],
-    *,
-    seed: int,
-    on_progress: Progress | None = None,
-) -> dict[str, Run]:
-    """Return the run of each router, all with the same luck."""
-    return {
-        name: Simulation(scenario, trace, slo, seed=seed, router=name, make=make).whole(on_progress)
-        for name, make in routers.items()
-    }

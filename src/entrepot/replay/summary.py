@@ -5,7 +5,7 @@ The interval is over seeds because requests of one run share its load and are no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -44,15 +44,34 @@ class Interval(Struct, frozen=True):
     half: float | None = None
 
 
-class Result(Struct, frozen=True):
-    """What one router came to.
+class Means(Struct, frozen=True):
+    """What one run came to, per request.
 
-    Units: `score` expected USD per request, waiting included; `ratio` to the oracle's; `same_state_ratio`
-    to the best order in the state that the router itself brought about; `dollars` and `seconds` drawn, per
-    request; `unanswered` share of requests whose sender saw a failure; `attained` share that was whole
-    within the limit of time, `expected_attained` the mean of its probability (None without a limit);
-    `first_choices` share of requests by endpoint; `decision_us` microseconds per decision, `elapsed_s`
-    seconds per run.
+    Units: `score` and `best_score` expected USD, waiting included, of what was chosen and of the best in the same
+    state; `dollars` and `seconds` drawn, failed attempts included; shares of 1: `unanswered` requests whose
+    sender saw a failure, `attained` those whole within the limit of time, `expected_attained` the mean of its
+    probability (None without a limit), `first_choices` by endpoint; microseconds per decision; seconds.
+    """
+
+    router: str
+    seed: int
+    score: float
+    best_score: float
+    dollars: float
+    seconds: float
+    unanswered: float
+    attained: float | None
+    expected_attained: float | None
+    first_choices: tuple[float, ...]
+    decision_us: float
+    elapsed_s: float
+
+
+class Result(Struct, frozen=True):
+    """What one router came to, over seeds. Units: those of `Means`.
+
+    `ratio` is to the oracle's score; `same_state_ratio` to the best order in the state that the router itself
+    brought about.
     """
 
     router: str
@@ -78,36 +97,48 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(fmean(values), t * stdev(values) / sqrt(len(values)))
 
 
-def results(seeds: Sequence[Mapping[str, Run]], answer_s: float | None) -> list[Result]:
-    """Return the result of each router, in their order; each seed has the runs of all, the oracle's too.
+def means(run: Run, answer_s: float | None = None) -> Means:
+    """Return the means of a run. Units: `answer_s` seconds, the limit of time, None without one."""
+    size = len(run.scores)
+    return Means(
+        router=run.router,
+        seed=run.seed,
+        score=fmean(run.scores),
+        best_score=fmean(run.best_scores),
+        dollars=fmean(run.dollars),
+        seconds=fmean(run.seconds),
+        unanswered=1.0 - fmean(run.answered),
+        attained=None if answer_s is None else attained_share(run, answer_s),
+        expected_attained=None if answer_s is None else fmean(run.attained),
+        first_choices=tuple(chosen / size for chosen in run.first_choices),
+        decision_us=run.decision_s / size * _US_PER_S,
+        elapsed_s=run.elapsed_s,
+    )
 
-    Units: `answer_s` seconds, the limit of time, None without one.
-    """
-    return [_result(name, seeds, answer_s) for name in seeds[0]]
+
+def results(seeds: Sequence[Mapping[str, Means]]) -> list[Result]:
+    """Return the result of each router, in their order; each seed has the means of all, the oracle's too."""
+    return [_result(name, seeds) for name in seeds[0]]
 
 
-def _result(name: str, seeds: Sequence[Mapping[str, Run]], answer_s: float | None) -> Result:
-    runs = [seed[name] for seed in seeds]
-    oracles = [seed[ORACLE] for seed in seeds]
-    ratios = [_ratio(run.scores, oracle.scores) for run, oracle in zip(runs, oracles, strict=True)]
+def _result(name: str, seeds: Sequence[Mapping[str, Means]]) -> Result:
+    found = [seed[name] for seed in seeds]
+    is_limited = found[0].attained is not None
     return Result(
         router=name,
-        score=_over(runs, lambda run: fmean(run.scores)),
-        ratio=interval(ratios),
-        same_state_ratio=_over(runs, lambda run: _ratio(run.scores, run.best_scores)),
-        dollars=_over(runs, lambda run: fmean(run.dollars)),
-        seconds=_over(runs, lambda run: fmean(run.seconds)),
-        unanswered=_over(runs, lambda run: 1.0 - fmean(run.answered)),
-        attained=None if answer_s is None else _over(runs, lambda run: attained_share(run, answer_s)),
-        expected_attained=None if answer_s is None else _over(runs, lambda run: fmean(run.attained)),
+        score=interval([one.score for one in found]),
+        ratio=interval([_ratio(seed[name].score, seed[ORACLE].score) for seed in seeds]),
+        same_state_ratio=interval([_ratio(one.score, one.best_score) for one in found]),
+        dollars=interval([one.dollars for one in found]),
+        seconds=interval([one.seconds for one in found]),
+        unanswered=interval([one.unanswered for one in found]),
+        attained=interval([one.attained or 0.0 for one in found]) if is_limited else None,
+        expected_attained=interval([one.expected_attained or 0.0 for one in found]) if is_limited else None,
         first_choices=tuple(
-            fmean(shares)
-            for shares in zip(
-                *([chosen / len(run.scores) for chosen in run.first_choices] for run in runs), strict=True
-            )
+            fmean(shares) for shares in zip(*(one.first_choices for one in found), strict=True)
         ),
-        decision_us=fmean(run.decision_s / len(run.scores) for run in runs) * _US_PER_S,
-        elapsed_s=fmean(run.elapsed_s for run in runs),
+        decision_us=fmean(one.decision_us for one in found),
+        elapsed_s=fmean(one.elapsed_s for one in found),
     )
 
 
@@ -128,10 +159,5 @@ def cumulative_regret(run: Run, oracle: Run) -> list[float]:
     return regret
 
 
-def _over(runs: Sequence[Run], of: Callable[[Run], float]) -> Interval:
-    return interval([of(run) for run in runs])
-
-
-def _ratio(scores: Sequence[float], best: Sequence[float]) -> float:
-    least = sum(best)
-    return sum(scores) / least if least else 1.0
+def _ratio(score: float, best: float) -> float:
+    return score / best if best else 1.0
