@@ -67,7 +67,7 @@ def replay(
         raise typer.BadParameter(f"no endpoint of {of.name} has a window that holds a prompt of {whole.name}")
     slo = Slo(usd_per_hour=value_of_time, answer_s=answer_s, probability=probability, serves_nearest=True)
     runs = _runs(of, fits, slo, list(picked), range(seed, seed + seeds))
-    found = results([{name: means(run, answer_s) for name, run in of_seed.items()} for of_seed in runs])
+    found = results([means(of_seed, answer_s) for of_seed in runs])
     if plot is not None:
         draw_regret(runs[0], of, fits, plot)
         typer.echo(f"drawn in {plot}", err=True)
@@ -127,8 +127,9 @@ def _print(scenario: ReplayScenario, found: Sequence[Result]) -> None:
         "seconds": [seconds_text(one.seconds.mean) for one in ordered],
         "failed": [f"{one.unanswered.mean:.2%}" for one in ordered],
     }
-    if ordered[0].attained is not None:
-        columns["in time"] = [_text(one.attained, "{:.1%}") for one in ordered]
+    if ordered[0].in_time is not None:
+        columns["in time"] = [_text(one.in_time, "{:.1%}") for one in ordered]
+        columns["where possible"] = [_text(one.in_time_where_possible, "{:.1%}") for one in ordered]
     columns |= {
         endpoint.host: [share_text(one.first_choices[index]) for one in ordered]
         for index, endpoint in enumerate(scenario.endpoints)

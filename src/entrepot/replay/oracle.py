@@ -26,20 +26,10 @@ class Oracle:
 
     def choose(self, asked: Asked, now_s: float) -> Sequence[int]:
         """Return the order of least true score; under a limit, of those with a first that meets it."""
-        world = self._world
-        order = world.best_order()
         answer_s = self._slo.answer_s
         if answer_s is None:
-            return order
-        nearest, nearest_probability = order, -1.0
-        for first in order:
-            candidate = [first, *(index for index in order if index != first)]
-            probability = world.attainment(candidate, answer_s)
-            if probability >= self._slo.probability:
-                return candidate
-            if probability > nearest_probability:
-                nearest, nearest_probability = candidate, probability
-        return nearest
+            return self._world.best_order()
+        return self._world.best_order_within(answer_s, self._slo.probability)[0]
 
     def started(self, endpoint: int) -> int:
         """Count nothing: the world does."""

@@ -41,9 +41,11 @@ class Run(Struct):
     """What came of one router on one trace with one seed, request by request in the order of arrival.
 
     Units: `scores` and `best_scores` expected USD, waiting included, of the order that was chosen and of
-    the best one in the same state; `attained` probability that the order meets the limit of time (empty
-    without one); `seconds` and `dollars` are drawn, failed attempts included; `answered` whether any
-    attempt was. `served` counts attempts by endpoint, `first_choices` requests.
+    the best one in the same state; with a limit of time (empty without), `attained` the probability that
+    the order meets it, `attainable` whether the best one does as probably as was asked; `seconds` and
+    `dollars` are drawn, failed attempts included; `answered` whether any attempt was. By endpoint,
+    `attempts` counts all attempts and `first_choices` the requests that tried it first; `decision_s` is
+    the time of all decisions, `in_flight` what is under way at the end.
     """
 
     router: str
@@ -52,6 +54,7 @@ class Run(Struct):
     scores: list[float]
     best_scores: list[float]
     attained: list[float]
+    attainable: list[bool]
     seconds: list[float]
     dollars: list[float]
     answered: list[bool]
@@ -98,6 +101,7 @@ class Simulation:
             [request.at_s for request in trace.requests],
             [0.0] * size,
             [0.0] * size,
+            [],
             [],
             [0.0] * size,
             [0.0] * size,
@@ -166,14 +170,21 @@ class Simulation:
         before = perf_counter()
         order = self._router.choose(asked, now_s)
         run.decision_s += perf_counter() - before
-        best = world.best_order()
-        run.best_scores[number] = world.order_score(best)
-        run.scores[number] = world.order_score(order) if order else world.order_score(fits)
-        if self._slo.answer_s is not None:
-            run.attained.append(world.attainment(order, self._slo.answer_s))
+        run.scores[number] = world.order_score(order or fits)
+        run.best_scores[number] = world.order_score(self._best(order))
         if order:
             run.first_choices[order[0]] += 1
             self._attempt(_Flight(number, order, 0, 0.0), now_s)
+
+    def _best(self, order: Sequence[int]) -> Sequence[int]:
+        """Return the best order in this state, and note how it and the chosen one meet the limit of time."""
+        world, run, answer_s = self._world, self.run, self._slo.answer_s
+        if answer_s is None:
+            return world.best_order()
+        best, reached = world.best_order_within(answer_s, self._slo.probability)
+        run.attained.append(world.attainment(order, answer_s))
+        run.attainable.append(reached >= self._slo.probability)
+        return best
 
     def _attempt(self, flight: _Flight, now_s: float) -> None:
         """Draw what becomes of the next attempt of this request, and when it ends."""

@@ -6,6 +6,7 @@ The interval is over seeds because requests of one run share its load and are no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -44,13 +45,27 @@ class Interval(Struct, frozen=True):
     half: float | None = None
 
 
+class InTime(Struct, frozen=True):
+    """How a limit of time was kept. Units: shares of requests.
+
+    `share` were whole in time, failed attempts included, and `expected` is the mean of how probable that
+    was. `possible` are the requests that the oracle, in its own run, could serve as probably as was asked;
+    of those `where_possible` were whole in time (None where there are none).
+    """
+
+    share: float
+    expected: float
+    possible: float
+    where_possible: float | None
+
+
 class Means(Struct, frozen=True):
     """What one run came to, per request.
 
-    Units: `score` and `best_score` expected USD, waiting included, of what was chosen and of the best in the same
-    state; `dollars` and `seconds` drawn, failed attempts included; shares of 1: `unanswered` requests whose
-    sender saw a failure, `attained` those whole within the limit of time, `expected_attained` the mean of its
-    probability (None without a limit), `first_choices` by endpoint; microseconds per decision; seconds.
+    Units: `score` and `best_score` expected USD, waiting included, of what was chosen and of the best in
+    the same state; `dollars` and `seconds` drawn, failed attempts included; `unanswered` the share of
+    requests whose sender saw a failure; `first_choices` shares by endpoint; microseconds per decision;
+    seconds per run.
     """
 
     router: str
@@ -60,18 +75,17 @@ class Means(Struct, frozen=True):
     dollars: float
     seconds: float
     unanswered: float
-    attained: float | None
-    expected_attained: float | None
+    in_time: InTime | None
     first_choices: tuple[float, ...]
     decision_us: float
     elapsed_s: float
 
 
 class Result(Struct, frozen=True):
-    """What one router came to, over seeds. Units: those of `Means`.
+    """What one router came to, over seeds. Units: those of `Means` and `InTime`.
 
-    `ratio` is to the oracle's score; `same_state_ratio` to the best order in the state that the router itself
-    brought about.
+    `ratio` is to the oracle's score; `same_state_ratio` to the best order in the state that the router
+    itself brought about. What is None has no limit of time, or nothing that could be served within it.
     """
 
     router: str
@@ -81,8 +95,10 @@ class Result(Struct, frozen=True):
     dollars: Interval
     seconds: Interval
     unanswered: Interval
-    attained: Interval | None
-    expected_attained: Interval | None
+    in_time: Interval | None
+    expected_in_time: Interval | None
+    possible: Interval | None
+    in_time_where_possible: Interval | None
     first_choices: tuple[float, ...]
     decision_us: float
     elapsed_s: float
@@ -97,23 +113,37 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(fmean(values), t * stdev(values) / sqrt(len(values)))
 
 
-def means(run: Run, answer_s: float | None = None) -> Means:
-    """Return the means of a run. Units: `answer_s` seconds, the limit of time, None without one."""
-    size = len(run.scores)
-    return Means(
-        router=run.router,
-        seed=run.seed,
-        score=fmean(run.scores),
-        best_score=fmean(run.best_scores),
-        dollars=fmean(run.dollars),
-        seconds=fmean(run.seconds),
-        unanswered=1.0 - fmean(run.answered),
-        attained=None if answer_s is None else attained_share(run, answer_s),
-        expected_attained=None if answer_s is None else fmean(run.attained),
-        first_choices=tuple(chosen / size for chosen in run.first_choices),
-        decision_us=run.decision_s / size * _US_PER_S,
-        elapsed_s=run.elapsed_s,
-    )
+def means(runs: Mapping[str, Run], answer_s: float | None = None) -> dict[str, Means]:
+    """Return the means of the runs of one seed, the oracle's among them.
+
+    Units: `answer_s` seconds, the limit of time, None without one.
+    """
+    possible = runs[ORACLE].attainable
+    return {
+        name: Means(
+            router=name,
+            seed=run.seed,
+            score=fmean(run.scores),
+            best_score=fmean(run.best_scores),
+            dollars=fmean(run.dollars),
+            seconds=fmean(run.seconds),
+            unanswered=1.0 - fmean(run.answered),
+            in_time=None if answer_s is None else in_time(run, answer_s, possible),
+            first_choices=tuple(chosen / len(run.scores) for chosen in run.first_choices),
+            decision_us=run.decision_s / len(run.scores) * _US_PER_S,
+            elapsed_s=run.elapsed_s,
+        )
+        for name, run in runs.items()
+    }
+
+
+def in_time(run: Run, answer_s: float, possible: Sequence[bool]) -> InTime:
+    """Return how a run kept the limit of `answer_s` seconds, of all requests and of the possible ones."""
+    within = [
+        answered and seconds <= answer_s for answered, seconds in zip(run.answered, run.seconds, strict=True)
+    ]
+    where = list(compress(within, possible))
+    return InTime(fmean(within), fmean(run.attained), fmean(possible), fmean(where) if where else None)
 
 
 def results(seeds: Sequence[Mapping[str, Means]]) -> list[Result]:
@@ -123,7 +153,7 @@ def results(seeds: Sequence[Mapping[str, Means]]) -> list[Result]:
 
 def _result(name: str, seeds: Sequence[Mapping[str, Means]]) -> Result:
     found = [seed[name] for seed in seeds]
-    is_limited = found[0].attained is not None
+    times = [one.in_time for one in found if one.in_time is not None]
     return Result(
         router=name,
         score=interval([one.score for one in found]),
@@ -132,22 +162,18 @@ def _result(name: str, seeds: Sequence[Mapping[str, Means]]) -> Result:
         dollars=interval([one.dollars for one in found]),
         seconds=interval([one.seconds for one in found]),
         unanswered=interval([one.unanswered for one in found]),
-        attained=interval([one.attained or 0.0 for one in found]) if is_limited else None,
-        expected_attained=interval([one.expected_attained or 0.0 for one in found]) if is_limited else None,
+        in_time=_known([one.share for one in times]),
+        expected_in_time=_known([one.expected for one in times]),
+        possible=_known([one.possible for one in times]),
+        in_time_where_possible=_known(
+            [one.where_possible for one in times if one.where_possible is not None]
+        ),
         first_choices=tuple(
             fmean(shares) for shares in zip(*(one.first_choices for one in found), strict=True)
         ),
         decision_us=fmean(one.decision_us for one in found),
         elapsed_s=fmean(one.elapsed_s for one in found),
     )
-
-
-def attained_share(run: Run, answer_s: float) -> float:
-    """Return the share of requests that were whole within `answer_s` seconds, failed attempts included."""
-    within = [
-        answered and seconds <= answer_s for answered, seconds in zip(run.answered, run.seconds, strict=True)
-    ]
-    return fmean(within)
 
 
 def cumulative_regret(run: Run, oracle: Run) -> list[float]:
@@ -161,3 +187,7 @@ def cumulative_regret(run: Run, oracle: Run) -> list[float]:
 
 def _ratio(score: float, best: float) -> float:
     return score / best if best else 1.0
+
+
+def _known(values: Sequence[float]) -> Interval | None:
+    return interval(values) if values else None

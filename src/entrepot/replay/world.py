@@ -126,6 +126,23 @@ class World:
         ]
         return sorted(range(len(costs)), key=costs.__getitem__)
 
+    def best_order_within(self, answer_s: float, probability: float) -> tuple[list[int], float]:
+        """Return the order of least score among those that hold a limit of time, and how probably it does.
+
+        Orders differ by their first here; the rest follows by cost. Where none holds the limit of `answer_s`
+        seconds with `probability`, it is the one that comes nearest.
+        """
+        order = self.best_order()
+        nearest, most = order, -1.0
+        for first in order:
+            candidate = [first, *(index for index in order if index != first)]
+            reached = self.attainment(candidate, answer_s)
+            if reached >= probability:
+                return candidate, reached
+            if reached > most:
+                nearest, most = candidate, reached
+        return nearest, most
+
     def attainment(self, order: Sequence[int], answer_s: float) -> float:
         """Return how probable it is that trying in this order gives a whole answer within `answer_s` seconds.
 
