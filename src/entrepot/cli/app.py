@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "tag": ("scopes", "tag"),
     "ledger": ("ledger", None),
     "data": ("data", None),
+    "replay": ("replay", "replay"),
     "host": ("host", None),
 }
 
