@@ -38,15 +38,13 @@ class Ours:
 
     def choose(self, asked: Asked, now_s: float) -> Sequence[int]:
         """Return the candidates of the decision, in their order."""
-        draw, draw_pick = self._random(), self._random()
-        decision = self._router.decide(
-            self._request(asked, self._slo), now_s=now_s, draw=draw, draw_pick=draw_pick
-        )
+        draw = self._random()
+        self._asked = request = self._request(asked, self._slo)
+        self._now_s = now_s
+        decision = self._router.decide(request, now_s=now_s, draw=draw)
         if isinstance(decision, Refusal):
             self.refusals += 1
-            decision = self._router.decide(
-                self._request(asked, self._unlimited), now_s=now_s, draw=draw, draw_pick=draw_pick
-            )
+            decision = self._router.decide(self._request(asked, self._unlimited), now_s=now_s, draw=draw)
             if isinstance(decision, Refusal):
                 return ()
         return [candidate.endpoint_index for candidate in decision.candidates]
@@ -62,7 +60,7 @@ class Ours:
 
     def reprice(self, prices: Mapping[int, Prices]) -> None:
         """Go by these prices."""
-        self._router.reprice(prices)
+        self._router.reprice({index: ((0, new),) for index, new in prices.items()})
 
     def _request(self, asked: Asked, slo: Slo) -> Request:
         # By position: keywords would cost as much as scoring an endpoint.

@@ -53,7 +53,7 @@ class Size(Struct, frozen=True, gc=False):
     `cautious_prompt_tokens` is seldom passed. `context_tokens` is what a window has to hold: one prompt,
     cautiously, and the most that its answer may have (one token where the sender set no limit).
     `mean_tokens` is expected of a choice that nothing cuts, `cap_tokens` what cuts it; `lengths` is the
-    distribution around `mean_tokens`.
+    distribution around `mean_tokens`, `doubt` the standard deviation of the latter's logarithm.
     """
 
     prompt_tokens: float
@@ -65,6 +65,7 @@ class Size(Struct, frozen=True, gc=False):
     mean_tokens: float
     cap_tokens: float
     lengths: Table
+    doubt: float
 
     def output_quantile(self, share: float) -> float:
         """Return the tokens that a choice has at most with this probability."""
@@ -165,6 +166,7 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
         mean,
         cap,
         lengths,
+        model.doubt,
     )
 
 

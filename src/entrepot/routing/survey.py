@@ -16,7 +16,7 @@ from entrepot.routing.forecast import Forecast, Option, Size, forecast, misses, 
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.rank import two_least
 
-_LEAST = 1e-9
+_LEAST = 1e-12
 
 
 class Plan(Struct, frozen=True):
@@ -156,6 +156,10 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
         dollars, p_failure = expected.dollars, expected.p_failure
         fallback_usd = base if alone else second if base == least else least
         failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback_usd * success
+        waiting = usd_per_s * expected.seconds
+        doubt = (outlook.precision + outlook.in_flight * outlook.precision_per_use) ** -0.5
+        if several:
+            doubt = _doubt(doubt, waiting / (dollars + waiting + _LEAST), of.doubt)
         candidates.append(
             Candidate(
                 at.index,
@@ -167,7 +171,7 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
                 p_failure,
                 expected.dollars_wasted,
                 expected.failure_s,
-                ((1.0 - p_failure) * (dollars + usd_per_s * expected.seconds) + p_failure * failed) / success,
+                ((1.0 - p_failure) * (dollars + waiting) + p_failure * failed) / success,
                 of.prompt_tokens,
                 expected.cached_tokens,
                 at.cached_nusd_per_mtok,
@@ -176,12 +180,17 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
                 of.bound_prompt_tokens,
                 success,
                 0.0 if several else dollars,
-                (outlook.precision + outlook.in_flight * outlook.precision_per_use) ** -0.5,
+                doubt,
                 in_time[place] if in_time else 1.0,
                 missed[place] if missed else 0.0,
             )
         )
     return candidates
+
+
+def _doubt(doubt: float, waiting_share: float, of_verbosity: float) -> float:
+    """Return the doubt of a whole score: that of the endpoint is in the waiting, that of the model in all."""
+    return ((doubt * waiting_share) ** 2 + of_verbosity**2) ** 0.5
 
 
 def _demotion(expected: Forecast, preferences: Preferences) -> int:
