@@ -146,26 +146,29 @@ class World:
     def attainment(self, order: Sequence[int], answer_s: float) -> float:
         """Return how probable it is that trying in this order gives a whole answer within `answer_s` seconds.
 
-        The time that a failure takes counts with its mean.
+        Each kind of failure leaves the next endpoint the time that it does not take; a cut stream takes its
+        mean. What happens once in ten thousand times is left out.
         """
-        total, reached, left_s = 0.0, 1.0, answer_s
-        for index in order:
-            at, p_failure = self.places[index], self.failures[index]
-            if p_failure < 1.0:
-                load, uncached = at.load(), self._uncached[index]
-                within = at.probability_within(left_s, load=load, uncached_tokens=uncached)
-                total += reached * (1.0 - p_failure) * within
-            reached *= p_failure
-            left_s -= self._failure_s(at, index) if reached else 0.0
-            if reached < _UNREACHED or left_s <= 0.0:
-                break
-        return total
+        return self._attainment(order, 0, 1.0, answer_s)
 
-    def _failure_s(self, at: Place, index: int) -> float:
-        uncached = self._uncached[index]
+    def _attainment(self, order: Sequence[int], place: int, reached: float, left_s: float) -> float:
+        """Return the part of the probability that comes from `order[place:]`, reached with `reached`."""
+        if place == len(order) or reached < _UNREACHED or left_s <= 0.0:
+            return 0.0
+        index = order[place]
+        at, p_failure, uncached = self.places[index], self.failures[index], self._uncached[index]
         if uncached == _REFUSED:
-            return LIMITED_S
-        cut_s = (at.ttft_s + uncached * at.prefill_s + _HALF * at.mean_tokens * at.tpot_s) * at.load()
-        return (at.p_limited * LIMITED_S + at.p_failed * at.failure_s + at.p_cut * cut_s) / self.failures[
-            index
-        ]
+            return self._attainment(order, place + 1, reached, left_s - LIMITED_S)
+        load = at.load()
+        total = 0.0
+        if p_failure < 1.0:
+            within = at.probability_within(left_s, load=load, uncached_tokens=uncached)
+            total = reached * (1.0 - p_failure) * within
+        if at.p_limited:
+            total += self._attainment(order, place + 1, reached * at.p_limited, left_s - LIMITED_S)
+        if at.p_failed:
+            total += self._attainment(order, place + 1, reached * at.p_failed, left_s - at.failure_s)
+        if at.p_cut:
+            cut_s = (at.ttft_s + uncached * at.prefill_s + _HALF * at.mean_tokens * at.tpot_s) * load
+            total += self._attainment(order, place + 1, reached * at.p_cut, left_s - cut_s)
+        return total
