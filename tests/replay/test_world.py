@@ -37,7 +37,7 @@ FLAWED = {
 def test_the_score_is_dollars_and_waiting() -> None:
     """1000 tokens in at $1/M, 100 out at $2/M, 1 s + 100 × 0.01 s at a cent a second: $0.0012 + $0.02."""
     state = world(scenario(endpoint()), steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.order_score([0]) == pytest.approx(0.0012 + V_USD_PER_S * 2.0)
 
 
@@ -46,7 +46,7 @@ def test_load_lengthens_both_times_of_one_more_request() -> None:
     at = endpoint(capacity_requests=4.0, prefill_tokens_per_s=1000.0)
     state = world(scenario(at), steady_trace(1))
     state.places[0].in_flight = 4
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.order_score([0]) == pytest.approx(0.0012 + V_USD_PER_S * 2.0 * (1.0 + 1.0 + 1.0))
 
 
@@ -54,7 +54,7 @@ def test_a_failure_costs_its_time_what_was_billed_and_the_rest_of_the_order() ->
     """By hand: a fails half of the time after 4 s and goes on to b, which always answers."""
     at, other = endpoint("a", failure_share=0.5, failure_s=4.0), endpoint("b", ttft_s=3.0)
     state = world(scenario(at, other), steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     a, b = 0.0012 + V_USD_PER_S * 2.0, 0.0012 + V_USD_PER_S * 4.0
     assert state.order_score([0, 1]) == pytest.approx(0.5 * a + 0.5 * (V_USD_PER_S * 4.0 + b))
     assert state.order_score([1, 0]) == pytest.approx(b)
@@ -63,14 +63,14 @@ def test_a_failure_costs_its_time_what_was_billed_and_the_rest_of_the_order() ->
 def test_after_the_last_the_sender_starts_again() -> None:
     """Alone with half of its attempts failing: one failure is expected per answer."""
     state = world(scenario(endpoint(failure_share=0.5, failure_s=4.0)), steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.order_score([0]) == pytest.approx(0.0012 + V_USD_PER_S * (2.0 + 4.0))
 
 
 def test_a_world_in_outage_costs_a_hundred_rounds() -> None:
     """Nobody waits for ever: the score stays finite."""
     state = world(scenario(endpoint(phases=(Phase(0.0, outage=True),), failure_s=4.0)), steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.order_score([0]) == pytest.approx(V_USD_PER_S * 4.0 / LEAST_ANSWERED)
 
 
@@ -107,7 +107,7 @@ def test_the_best_order_is_the_best_of_all_orders() -> None:
         )
     )
     state = world(of, steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     least = min(state.order_score(order) for order in permutations(range(5)))
     assert state.order_score(state.best_order()) == pytest.approx(least)
 
@@ -119,7 +119,7 @@ def test_within_a_limit_the_best_order_begins_with_who_holds_it() -> None:
         endpoint("fast", ttft_s=0.5, prices=prices("90", "900")),
     )
     state = world(of, steady_trace(1))
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.best_order()[0] == 0
     assert state.best_order_within(5.0, 0.9) == ([1, 0], 1.0)
     assert state.best_order_within(20.0, 0.9) == ([0, 1], 1.0)
@@ -131,7 +131,7 @@ def test_a_full_or_too_small_endpoint_refuses() -> None:
     of = scenario(endpoint("full", most_requests=2), endpoint("small", context_tokens=1000), endpoint("c"))
     state = world(of, steady_trace(1))
     state.places[0].in_flight = 2
-    state.expect(ONE, 0.0)
+    state.expect(0, ONE, 0.0)
     assert state.failures == [1.0, 1.0, 0.0]
     assert state.best_order()[0] == 2
 
@@ -160,7 +160,7 @@ def test_prices_change_at_their_time_and_are_told_once() -> None:
     assert state.move(99.0) == {}
     assert state.move(100.5) == {0: new}
     assert state.move(101.5) == {}
-    state.expect(ONE, 101.5)
+    state.expect(0, ONE, 101.5)
     assert state.order_score([0]) == pytest.approx(0.0036 + V_USD_PER_S * 2.0)
 
 
@@ -177,7 +177,7 @@ def test_cached_tokens_cost_their_price_where_it_is_honoured(*, honours: bool, u
     cache = state.places[0].cache
     assert cache is not None
     cache.add((1, 2), 0.0)
-    state.expect(TraceRequest(0.0, 1500, 100, (1, 2, 9)), 0.0)
+    state.expect(0, TraceRequest(0.0, 1500, 100, (1, 2, 9)), 0.0)
     dollars = (476 * 1.0 + 1024 * usd_per_mtok + 100 * 2.0) / 1e6
     assert state.order_score([0]) == pytest.approx(dollars + V_USD_PER_S * (1.0 + 0.476 + 1.0))
 

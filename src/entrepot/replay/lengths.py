@@ -12,6 +12,9 @@ from entrepot.replay.trace import Trace
 SAMPLES = 256
 """Of a distribution of lengths: probabilities come out in steps of 0.4 %."""
 
+AT_ONCE = 500
+"""Requests over whose answers a mean is taken: it is then known to about four percent."""
+
 BYTES_PER_TOKEN = 4.0
 BYTES_SPREAD = 0.15
 """Bytes of a request per prompt token, and how much that differs between requests: about English prose."""
@@ -20,7 +23,9 @@ BYTES_SPREAD = 0.15
 class Lengths:
     """The output tokens of one model on a trace.
 
-    Units: tokens; `factor` is the drift of the model's verbosity at that time.
+    Units: tokens; `factor` is the drift of the model's verbosity at that time. What is expected of a request
+    is the mean over those of the trace that came at about its time with a prompt of about its length: both
+    tell something of the answer, and everybody sees them before it.
     """
 
     def __init__(self, model: ReplayModel, place: int, trace: Trace) -> None:
@@ -33,6 +38,12 @@ class Lengths:
             _whole(output * self._verbosity) for output in self._outputs
         ) / max(len(self._outputs), 1)
         self.samples = _shuffled(samples)
+        self._expected = None if self._mean_tokens is not None else expected_outputs(trace)
+        self._mean_output = sum(self._outputs) / max(len(self._outputs), 1) or 1.0
+
+    def expected_part(self, request: int) -> float:
+        """Return how long the answer to this request is expected to be, in proportion to the mean of all."""
+        return 1.0 if self._expected is None else self._expected[request] / self._mean_output
 
     def drawn(self, draws: Draws, request: int, factor: float) -> int:
         """Return the tokens of this request's answer: of at least one."""
@@ -48,6 +59,26 @@ class Lengths:
         return [
             self._verbosity * ordered[int((part + 0.5) / SAMPLES * len(ordered))] for part in range(SAMPLES)
         ]
+
+
+def expected_outputs(trace: Trace) -> list[float]:
+    """Return the expected output tokens of each request: of its prompt's length, at its time.
+
+    Prompts of one class are within a factor of two; of those the mean is taken over the stretch of
+    `AT_ONCE` that the request is in.
+    """
+    classes: dict[int, list[int]] = {}
+    for number, request in enumerate(trace.requests):
+        classes.setdefault(request.prompt_tokens.bit_length(), []).append(number)
+    expected = [0.0] * len(trace.requests)
+    for numbers in classes.values():
+        stretches = max(1, round(len(numbers) / AT_ONCE))
+        for stretch in range(stretches):
+            inside = numbers[len(numbers) * stretch // stretches : len(numbers) * (stretch + 1) // stretches]
+            mean = sum(trace.requests[number].output_tokens for number in inside) / len(inside)
+            for number in inside:
+                expected[number] = mean
+    return expected
 
 
 def prompt_bytes(trace: Trace, draws: Draws) -> list[int]:

@@ -63,7 +63,7 @@ class Place:
         self.prefill_s = 1.0 / endpoint.prefill_tokens_per_s
         self.most = float("inf") if endpoint.most_requests is None else float(endpoint.most_requests)
         self._steady = not (endpoint.phases or endpoint.drifts or model.drifts)
-        self._seconds: list[float] | None = None
+        self._seconds: dict[float, list[float]] = {}
         self._normals_ttft = paired_normals(1)
         self._normals_tpot = paired_normals(2)
         self.reprice(endpoint.prices)
@@ -116,18 +116,24 @@ class Place:
         self.p_cut = min(cut, 1.0 - limited - self.p_failed)
         self.verbosity_factor = verbosity_times
         self.mean_tokens = self.lengths.mean * verbosity_times
-        self._seconds = None
+        self._seconds = {}
 
     def load(self) -> float:
         """Return what TTFT and TPOT of one more request are multiplied by."""
         return 1.0 + (self.in_flight + self.others) * self.inverse_capacity
 
-    def probability_within(self, seconds: float, *, load: float, uncached_tokens: int) -> float:
-        """Return how probable it is that an answer, if it comes, is whole after `seconds` at most."""
-        if self._seconds is None:
+    def probability_within(
+        self, seconds: float, *, load: float, uncached_tokens: int, part: float = 1.0
+    ) -> float:
+        """Return how probable it is that an answer, if it comes, is whole after `seconds` at most.
+
+        `part` is how long the answer is expected to be, in proportion to the mean of all.
+        """
+        idle = self._seconds.get(part)
+        if idle is None:
             ttft_spread, tpot_spread = self.endpoint.spread_ttft, self.endpoint.spread_tpot
-            tpot_s = self.tpot_s * self.verbosity_factor
-            self._seconds = sorted(
+            tpot_s = self.tpot_s * self.verbosity_factor * part
+            idle = self._seconds[part] = sorted(
                 self.ttft_s * log_normal(first, ttft_spread)
                 + tokens * tpot_s * log_normal(second, tpot_spread)
                 for tokens, first, second in zip(
@@ -135,4 +141,4 @@ class Place:
                 )
             )
         idle_s = seconds / load - uncached_tokens * self.prefill_s
-        return bisect_right(self._seconds, idle_s) / len(self._seconds)
+        return bisect_right(idle, idle_s) / len(idle)

@@ -166,7 +166,7 @@ class Simulation:
             request.key_id,
             request.tag_id,
         )
-        world.expect(request, now_s)
+        world.expect(number, request, now_s)
         before = perf_counter()
         order = self._router.choose(asked, now_s)
         run.decision_s += perf_counter() - before

@@ -52,6 +52,7 @@ class World:
             key=lambda change: change[:2],
         )
         self._row_until_s = 0.0
+        self._number = 0
 
     def move(self, now_s: float) -> dict[int, Prices]:
         """Take on the figures of the instant `now_s`; return the prices that are new, by endpoint."""
@@ -68,9 +69,10 @@ class World:
             place.move(row_s)
         return changed
 
-    def expect(self, request: TraceRequest, now_s: float) -> None:
+    def expect(self, number: int, request: TraceRequest, now_s: float) -> None:
         """Work out what each endpoint is truly expected to cost now, with the load of the present moment."""
         prompt_tokens, usd_per_s = request.prompt_tokens, self.usd_per_s
+        self._number = number
         for index, at in enumerate(self.places):
             if prompt_tokens >= at.context_tokens or at.in_flight + at.others >= at.most:
                 self.parts[index], self.failures[index] = usd_per_s * LIMITED_S, 1.0
@@ -81,9 +83,10 @@ class World:
             self._uncached[index] = uncached
             load = 1.0 + (at.in_flight + at.others) * at.inverse_capacity
             ttft_s = (at.ttft_s + uncached * at.prefill_s) * load
-            write_s = at.mean_tokens * at.tpot_s * load
+            tokens = at.mean_tokens * at.lengths.expected_part(number)
+            write_s = tokens * at.tpot_s * load
             read_usd = at.input_usd * uncached + at.cached_usd * cached
-            write_usd = at.output_usd * at.mean_tokens
+            write_usd = at.output_usd * tokens
             p_limited, p_failed, p_cut = at.p_limited, at.p_failed, at.p_cut
             p_failure = p_limited + p_failed + p_cut
             self.parts[index] = (
@@ -160,15 +163,15 @@ class World:
         if uncached == _REFUSED:
             return self._attainment(order, place + 1, reached, left_s - LIMITED_S)
         load = at.load()
-        total = 0.0
+        total, part = 0.0, at.lengths.expected_part(self._number)
         if p_failure < 1.0:
-            within = at.probability_within(left_s, load=load, uncached_tokens=uncached)
+            within = at.probability_within(left_s, load=load, uncached_tokens=uncached, part=part)
             total = reached * (1.0 - p_failure) * within
         if at.p_limited:
             total += self._attainment(order, place + 1, reached * at.p_limited, left_s - LIMITED_S)
         if at.p_failed:
             total += self._attainment(order, place + 1, reached * at.p_failed, left_s - at.failure_s)
         if at.p_cut:
-            cut_s = (at.ttft_s + uncached * at.prefill_s + _HALF * at.mean_tokens * at.tpot_s) * load
+            cut_s = (at.ttft_s + uncached * at.prefill_s + _HALF * part * at.mean_tokens * at.tpot_s) * load
             total += self._attainment(order, place + 1, reached * at.p_cut, left_s - cut_s)
         return total

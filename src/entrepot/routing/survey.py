@@ -5,6 +5,7 @@ of each request, so that this is where time is spent.
 """
 
 from collections.abc import Mapping
+from math import sqrt
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -190,7 +191,7 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
 
 def _doubt(doubt: float, waiting_share: float, of_verbosity: float) -> float:
     """Return the doubt of a whole score: that of the endpoint is in the waiting, that of the model in all."""
-    return ((doubt * waiting_share) ** 2 + of_verbosity**2) ** 0.5
+    return sqrt((doubt * waiting_share) ** 2 + of_verbosity * of_verbosity)
 
 
 def _demotion(expected: Forecast, preferences: Preferences) -> int:

@@ -23,10 +23,13 @@ from entrepot.routing.kpi.state import (
     decoded,
     encoded,
     endpoint_state,
+    level_state,
     model_state,
     restore_endpoint,
     restore_model,
+    restored_level,
 )
+from entrepot.routing.kpi.verbosity import Classes
 from entrepot.routing.settings import RoutingSettings
 
 REFRESHES_PER_HALF_LIFE = 64
@@ -90,7 +93,10 @@ class Knowledge:
         self.prefixes = Prefixes()
         names = dict.fromkeys([*models, *(endpoint.model for endpoint in self._endpoints)])
         self._model_priors = {name: model_priors(models.get(name), settings) for name in names}
-        self._model_measures = {name: ModelMeasures(priors) for name, priors in self._model_priors.items()}
+        self._classes = Classes()
+        self._model_measures = {
+            name: ModelMeasures(priors, self._classes) for name, priors in self._model_priors.items()
+        }
         self.model_outlooks = {
             name: ModelOutlook(measures.verbosity) for name, measures in self._model_measures.items()
         }
@@ -210,6 +216,7 @@ class Knowledge:
                 )
             ],
             [model_state(name, measures, now_s=now_s) for name, measures in self._model_measures.items()],
+            [level_state((0, 0), level, now_s) for level in (self._classes.every, *self._classes.of)],
         )
 
     @classmethod
@@ -238,6 +245,8 @@ class Knowledge:
             if state := of_endpoints.get(endpoint.name):
                 restore_endpoint(measures, state, now_s=kept_at_s)
                 outlook.uses = state.uses
+        classes = knowledge._classes
+        classes.every, *classes.of = (restored_level(level, kept_at_s) for level in kept.classes)
         for of_model in kept.models:
             if of_model.name in knowledge._model_measures:
                 restore_model(knowledge._model_measures[of_model.name], of_model, now_s=kept_at_s)

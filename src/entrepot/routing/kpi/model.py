@@ -10,7 +10,7 @@ from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
-from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Verbosity
+from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Verbosity
 
 __all__ = ["HALF_LIFE_S", "ModelMeasures"]
 
@@ -54,8 +54,8 @@ class ModelMeasures:
         "verbosity",
     )
 
-    def __init__(self, priors: ModelPriors) -> None:
-        self.verbosity = Verbosity()
+    def __init__(self, priors: ModelPriors, common: Classes) -> None:
+        self.verbosity = Verbosity(common)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value

@@ -88,11 +88,13 @@ class KnowledgeState(Struct, frozen=True, array_like=True):
     bucket_count: int
     endpoints: list[EndpointState]
     models: list[ModelState]
+    classes: list[LevelState]
 
 
-def encoded(endpoints: list[EndpointState], models: list[ModelState]) -> bytes:
-    """Return the states as bytes, a checksum before them."""
-    body = Encoder().encode(KnowledgeState(FORMAT_VERSION, GAMMA, BUCKETS, endpoints, models))
+def encoded(endpoints: list[EndpointState], models: list[ModelState], classes: list[LevelState]) -> bytes:
+    """Return the states as bytes, a checksum before them; the models share `classes`."""
+    state = KnowledgeState(FORMAT_VERSION, GAMMA, BUCKETS, endpoints, models, classes)
+    body = Encoder().encode(state)
     return crc32(body).to_bytes(CHECKSUM_BYTES, "big") + body
 
 
@@ -113,6 +115,8 @@ def decoded(data: bytes) -> KnowledgeState:
             f"kept knowledge has format {state.version} with {state.bucket_count} buckets of {state.gamma}; "
             f"expected format {FORMAT_VERSION} with {BUCKETS} of {GAMMA}"
         )
+    if len(state.classes) != 1 + PROMPT_CLASSES:
+        raise ValueError(f"{len(state.classes)} classes of prompts: expected {1 + PROMPT_CLASSES}")
     return state
 
 
@@ -144,8 +148,8 @@ def model_state(name: str, measures: ModelMeasures, *, now_s: float) -> ModelSta
         age_s=age_s(measures.last_at_s, now_s),
         prompts=measures.prompts,
         parts=_distribution_state(verbosity.parts),
-        classes=[_level_state((0, 0), level, now_s) for level in (verbosity.whole, *verbosity.classes)],
-        levels=[_level_state(sender, level, now_s) for sender, level in levels],
+        classes=[level_state((0, 0), level, now_s) for level in (verbosity.whole, *verbosity.classes)],
+        levels=[level_state(sender, level, now_s) for sender, level in levels],
         bytes_per_token=_distribution_state(measures.bytes_per_token),
     )
 
@@ -182,9 +186,9 @@ def restore_model(measures: ModelMeasures, state: ModelState, *, now_s: float) -
     if len(state.classes) != 1 + PROMPT_CLASSES:
         raise ValueError(f"{len(state.classes)} classes of prompts: expected {1 + PROMPT_CLASSES}")
     verbosity.parts.restore(state.parts.buckets, total=state.parts.total)
-    verbosity.whole, *verbosity.classes = (_level(level, now_s) for level in state.classes)
+    verbosity.whole, *verbosity.classes = (restored_level(level, now_s) for level in state.classes)
     for level in state.levels:
-        verbosity.levels[(level.key_id, level.tag_id)] = _level(level, now_s)
+        verbosity.levels[(level.key_id, level.tag_id)] = restored_level(level, now_s)
     measures.bytes_per_token.restore(state.bytes_per_token.buckets, total=state.bytes_per_token.total)
     if not 0 <= state.prompts < float("inf"):
         raise ValueError(f"weight of prompts {state.prompts!r}: expected a finite number ≥ 0")
@@ -192,13 +196,18 @@ def restore_model(measures: ModelMeasures, state: ModelState, *, now_s: float) -
     measures.last_at_s = None if state.age_s is None else now_s - state.age_s
 
 
-def _level(state: LevelState, now_s: float) -> Level:
+def restored_level(state: LevelState, now_s: float) -> Level:
+    """Return a level as it was kept.
+
+    Raises: ValueError when a number is out of range.
+    """
     if not (0 <= state.weight < float("inf") and 0 <= state.total < float("inf")):
         raise ValueError(f"a level of verbosity with {state!r}: expected finite numbers ≥ 0")
     return Level(state.weight, state.total, now_s - state.age_s)
 
 
-def _level_state(sender: tuple[int, int], level: Level, now_s: float) -> LevelState:
+def level_state(sender: tuple[int, int], level: Level, now_s: float) -> LevelState:
+    """Return one level of verbosity as it is kept."""
     return LevelState(*sender, level.weight, level.total, max(now_s - level.at_s, 0.0))
 
 

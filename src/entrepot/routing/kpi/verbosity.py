@@ -1,10 +1,11 @@
 """How many tokens a model answers with: for prompts of this length, for this key, for this kind of task.
 
 A mean per model would send a key that wants one word where an essay is cheap; a mean per key and task would
-know nothing of most of them. So each level is a proportion to the level above it, and counts for nothing
-until it has observations of its own. Single answers lie far around any mean: their proportions to what was
-expected are kept as one distribution per model, which says what a limit cuts off and how likely a long answer
-is.
+know nothing of most of them. The length of a prompt says the same of all models, so that they learn it
+together; a model that gets one kind of prompt only must not look terse for it. Each further level is a
+proportion to the level above it, and counts for nothing until it has observations of its own. Single answers
+lie far around any mean: their proportions to what was expected are kept as one distribution per model, which
+says what a limit cuts off and how likely a long answer is.
 """
 
 from collections import OrderedDict
@@ -21,6 +22,15 @@ WINDOW = 512.0
 """A level rests on at most about as many answers: when a mix of prompts changes, it follows within hundreds.
 """
 
+PRESENT_WINDOW = 256.0
+"""The same for what is asked at present, of whatever model."""
+
+PRESENT_PSEUDO_COUNT = 64.0
+"""Of the same: the first answers say more of their model than of what is asked."""
+
+MODEL_WINDOW = 4096.0
+"""The same for a model's own mean; a jump of it is noticed (`kpi.shift`)."""
+
 HALF_LIFE_S = 86_400.0
 """Verbosity changes with the mix of prompts over days, not with a host's load over minutes."""
 
@@ -32,11 +42,10 @@ ASSUMED_SPREAD = 1.0
 """Standard deviation of the logarithm of an answer's length, until measured. Source: the conversations of the
 Azure 2023 trace have 1.06."""
 
-_KEPT_PER_COUNT = 1.0 - 1.0 / WINDOW
 KNOWN_AFTER = 32.0
-PROMPT_CLASSES = 8
+PROMPT_CLASSES = 12
 FIRST_CLASS_BITS = 6
-"""Prompts below 64 tokens are the first class; each further one has prompts up to four times as long."""
+"""Prompts below 64 tokens are the first class; each further one has prompts up to twice as long."""
 
 
 class Level:
@@ -51,9 +60,9 @@ class Level:
         self._shift: ShiftTest | None = None
         self._recent = self._recent_weight = 0.0
 
-    def add(self, value: float, now_s: float) -> None:
+    def add(self, value: float, now_s: float, window: float = WINDOW) -> None:
         """Count one answer; what was seen before fades with time and with each answer."""
-        kept = exp2((self.at_s - now_s) / HALF_LIFE_S) * _KEPT_PER_COUNT
+        kept = exp2((self.at_s - now_s) / HALF_LIFE_S) * (1.0 - 1.0 / window)
         self.weight = self.weight * kept + 1.0
         self.total = self.total * kept + value
         self.at_s = now_s
@@ -79,21 +88,57 @@ class Level:
             self.weight, self.total = self._recent_weight, self._recent
             self._recent = self._recent_weight = 0.0
 
-    def factor(self) -> float:
+    def factor(self, pseudo: float = PSEUDO_COUNT) -> float:
         """Return the proportion to the level above, which is 1 without observations."""
-        return (self.total + PSEUDO_COUNT) / (self.weight + PSEUDO_COUNT)
+        return (self.total + pseudo) / (self.weight + pseudo)
+
+
+class Classes:
+    """What the hour and the length of a prompt say of the answer, for all models together.
+
+    `every` follows what is asked at present, within some hundred answers; a model's own mean changes slowly, so
+    that one which answers little does not fall behind those that answer much. `of` has the classes of prompts.
+    """
+
+    __slots__ = ("every", "of")
+
+    def __init__(self) -> None:
+        self.every = Level()
+        self.of = [Level() for _ in range(PROMPT_CLASSES)]
+
+    def factor(self, place: int) -> float:
+        """Return the proportion to a model's mean that answers to prompts of a class have now."""
+        return self.every.factor(PRESENT_PSEUDO_COUNT) * self.of[place].factor()
+
+    def add(self, place: int, value: float, now_s: float) -> None:
+        """Count one answer in proportion to its model's mean."""
+        every, of = self.every.factor(PRESENT_PSEUDO_COUNT), self.of[place].factor()
+        self.every.add(value / of, now_s, window=PRESENT_WINDOW)
+        self.of[place].add(value / every, now_s)
 
 
 class Verbosity:
     """The answers of one model.
 
-    Units: tokens of one choice; `prior_tokens` stands in until there are some.
+    Units: tokens of one choice; `prior_tokens` stands in until there are some. `common` is what all
+    models share by length of the prompt, `classes` the model's own on top of them.
     """
 
-    __slots__ = ("_log_mean", "_log_square", "_log_weight", "classes", "levels", "parts", "table", "whole")
+    __slots__ = (
+        "_log_mean",
+        "_log_square",
+        "_log_weight",
+        "classes",
+        "common",
+        "levels",
+        "parts",
+        "table",
+        "whole",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, common: Classes) -> None:
         self.whole = Level()
+        self.common = common
         self.classes = [Level() for _ in range(PROMPT_CLASSES)]
         self.levels: OrderedDict[tuple[int, int], Level] = OrderedDict()
         self.parts = Distribution(LOWEST_PART)
@@ -110,7 +155,8 @@ class Verbosity:
 
     def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
         """Return the proportion to the mean that answers to such a prompt of this key and task have."""
-        factor = self.classes[prompt_class(prompt_tokens)].factor()
+        place = prompt_class(prompt_tokens)
+        factor = self.common.factor(place) * self.classes[place].factor()
         levels = self.levels
         if key_id and levels:
             level = levels.get((key_id, 0))
@@ -154,9 +200,11 @@ class Verbosity:
     ) -> tuple[Level, float]:
         """Count the answer at each level; return the one that answers for a jump and what it was given."""
         key_id, tag_id = sender
-        of_class = self.classes[prompt_class(prompt_tokens)]
-        expected = mean * of_class.factor()
-        watched = (self.whole, tokens)
+        place = prompt_class(prompt_tokens)
+        of_class, common = self.classes[place], self.common.factor(place)
+        usual = tokens / common
+        expected = mean * common * of_class.factor()
+        watched = (self.whole, usual)
         for name in ((key_id, 0), (key_id, tag_id)) if tag_id else ((key_id, 0),):
             if key_id:
                 level = self._level(name)
@@ -165,8 +213,9 @@ class Verbosity:
                 level.add(value, now_s)
                 if name[1] == 0:
                     watched = (level, value)
-        of_class.add(tokens / mean, now_s)
-        self.whole.add(tokens, now_s)
+        of_class.add(usual / mean, now_s)
+        self.common.add(place, tokens / mean, now_s)
+        self.whole.add(usual, now_s, window=MODEL_WINDOW)
         return watched
 
     def _watch(self, watched: tuple[Level, float], tokens: float, part: float, *, watches: bool) -> None:
@@ -194,5 +243,5 @@ class Verbosity:
 
 def prompt_class(prompt_tokens: float) -> int:
     """Return the class of a prompt by its length. Units: tokens."""
-    place = (int(prompt_tokens).bit_length() - FIRST_CLASS_BITS + 1) // 2
+    place = int(prompt_tokens).bit_length() - FIRST_CLASS_BITS
     return 0 if place < 0 else place if place < PROMPT_CLASSES else PROMPT_CLASSES - 1
