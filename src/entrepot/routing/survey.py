@@ -161,6 +161,8 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
         doubt = (outlook.precision + outlook.in_flight * outlook.precision_per_use) ** -0.5
         if several:
             doubt = _doubt(doubt, waiting / (dollars + waiting + _LEAST), of.doubt)
+        if outlook.p_doubt:
+            doubt = sqrt(doubt * doubt + (outlook.p_doubt * (failed - dollars) / (waiting + failed)) ** 2)
         candidates.append(
             Candidate(
                 at.index,

@@ -16,12 +16,23 @@ FAILURE_FLOOR_S = 1.0
 """A failure is charged at least this much waiting, and this much until one was seen: if it cost only what it
 took, an endpoint that refuses at once would be free to try, and every request would try it first."""
 
-RUN_PSEUDO_COUNT = 1.0
-"""The failures since the last success are judged on their own with this much of the prior: an outage is not
-an average. Ten in a row give 0.91, a hundred 0.99; one success ends it."""
+OUTAGE_SHARE = 0.003
+"""How often an attempt is the first of an outage. Failures since the last success are judged by it: of an endpoint
+that seldom fails two in a row are an outage, of one that fails at every seventh attempt four may be chance. One
+success ends it."""
 
 RUN_HALF_LIFE_S = 60.0
 """A run of failures loses half its count in this time, so that a silent endpoint is tried again."""
+
+MOST_TRIALS = 64.0
+"""The failure share rests on at most about as many attempts: hosts break and are mended within minutes."""
+
+MOST_DOUBTED_TRIALS = 24.0
+"""However often an endpoint failed, it may have been mended since: as sure as after so many attempts, at
+most."""
+
+DOUBTFUL_FAILURE_SHARE = 0.02
+"""Below it nobody is avoided for failing, so that there is nothing to find out."""
 
 LATE = 1.0 / 16.0
 """How much the latest attempt counts in the late failure share: it rests on about thirty attempts."""
@@ -52,6 +63,7 @@ ASSUMED_PREFIX_TRUST = 0.5
 """Of a beginning that was sent to the endpoint lately, until its cache was seen: half is taken to be there.
 """
 
+_RAREST = 1e-4
 _OK = Outcome.OK
 _CANCELLED = Outcome.CANCELLED
 _TIMED_OUT = Outcome.TIMED_OUT
@@ -185,6 +197,10 @@ class EndpointMeasures:
             return
         self.trials += weight
         self.failures += weight * failed
+        most = MOST_TRIALS * weight
+        if self.trials > most:
+            self.failures *= most / self.trials
+            self.trials = most
         self.late_share += LATE * (failed - self.late_share)
         if self.trials > LATE_SPREAD * LATE_SPREAD * weight:
             share = self.failures / self.trials
@@ -225,9 +241,12 @@ class EndpointMeasures:
             self.listed += weight * seen.billed_nusd
             self.told += weight * seen.told_nusd
 
-    def refresh(self, outlook: Outlook, priors: Priors, unit: float, now_s: float) -> None:
+    def refresh(
+        self, outlook: Outlook, priors: Priors, unit: float, now_s: float, half_life_s: float
+    ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         self._refresh_timing(outlook, priors, unit)
+        self._refresh_precision(outlook, unit, now_s, half_life_s)
         pseudo = PSEUDO_COUNT * unit
         outlook.observations = (
             int(100.0 * self.observations / unit + 0.5) / 100.0
@@ -239,12 +258,23 @@ class EndpointMeasures:
             known_s = (self.failed_s + pseudo * FAILURE_FLOOR_S) / (failed + pseudo)
             outlook.failure_s = max(known_s, FAILURE_FLOOR_S)
             outlook.wasted_share = self.wasted / (failed + pseudo)
-            run = self.run_at(now_s)
-            p_failure = max(p_failure, (run + RUN_PSEUDO_COUNT * prior) / (run + RUN_PSEUDO_COUNT))
+            p_failure = max(p_failure, self._outage(self.run_at(now_s), prior, unit))
         outlook.p_failure = p_failure
+        outlook.p_doubt = 0.0
+        if p_failure > DOUBTFUL_FAILURE_SHARE:
+            tried = min(self.trials / unit, MOST_DOUBTED_TRIALS) + 1.0
+            outlook.p_doubt = (p_failure * (1.0 - p_failure) / tried) ** 0.5
         outlook.refused = None if self.limit is None else self.limit.shares
         if self.prompts > 0.0:
             self._refresh_cached(outlook, pseudo)
+
+    def _outage(self, run: float, prior: float, unit: float) -> float:
+        """Return the failure share that a run of failures lets expect, by what was usual before it."""
+        usual = (max(self.failures / unit - run, 0.0) + PSEUDO_COUNT * prior) / (
+            max(self.trials / unit - run, 0.0) + PSEUDO_COUNT
+        )
+        outage = OUTAGE_SHARE / (OUTAGE_SHARE + max(usual, _RAREST) ** run)
+        return outage + (1.0 - outage) * usual if run else 0.0
 
     def _refresh_cached(self, outlook: Outlook, pseudo: float) -> None:
         if self.rest_cached > 0.0:
@@ -271,13 +301,19 @@ class EndpointMeasures:
         outlook.ttft_per_token_s = per_unit / TOKENS_PER_UNIT
         outlook.ttft_per_both_s = per_both / TOKENS_PER_UNIT
         outlook.tpot_s, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
-        spread = max(ttft.log_spread, tpot.log_spread, LEAST_DOUBT)
-        outlook.precision_per_use = 1.0 / (spread * spread)
-        outlook.precision = 1.0 / ASSUMED_DOUBT**2 + ttft.weight / unit * outlook.precision_per_use
         weight = self.answers.weight
         if weight - self._tabled > TABLE_PART * weight or self._tabled < 0.0:
             self._tabled = weight
             self.tabulate(outlook, unit)
+
+    def _refresh_precision(self, outlook: Outlook, unit: float, now_s: float, half_life_s: float) -> None:
+        """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer."""
+        ttft = self.ttft
+        spread = max(ttft.log_spread, self.tpot.log_spread, LEAST_DOUBT)
+        outlook.precision_per_use = 1.0 / (spread * spread)
+        precision = 1.0 / ASSUMED_DOUBT**2 + ttft.weight / unit * outlook.precision_per_use
+        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
+        outlook.precision = 1.0 / (1.0 / precision + ASSUMED_DOUBT**2 * silent)
 
     def refit(self, priors: Priors, unit: float) -> None:
         """Make the fits again though nothing was observed: what was has faded."""

@@ -81,6 +81,7 @@ class Knowledge:
         now_s: float = 0.0,
     ) -> None:
         self._endpoints = tuple(endpoints)
+        self._half_life_s = settings.half_life_s
         self._decay = Decay(settings.half_life_s, now_s)
         self._model_decay = Decay(max(MODEL_HALF_LIFE_S, settings.half_life_s), now_s)
         self._refresh_every_s = settings.half_life_s / REFRESHES_PER_HALF_LIFE
@@ -132,7 +133,7 @@ class Knowledge:
         if prompt_tokens is None:
             prompt_tokens = seen.prompt_bytes * self.model_outlooks[model].tokens_per_byte
         measures.observe(seen, unit, outlook, prompt_tokens)
-        measures.refresh(outlook, self._priors[index], unit, now_s)
+        measures.refresh(outlook, self._priors[index], unit, now_s, self._half_life_s)
         output_tokens: float | None = seen.output_tokens
         if output_tokens is None:
             output_tokens = seen.wire_bytes * measures.stream_tokens_per_byte(unit)[0]
@@ -162,7 +163,7 @@ class Knowledge:
         for measures, outlook, priors in zip(self._measures, self.outlooks, self._priors, strict=True):
             if measures.last_at_s is None or measures.last_at_s < since_s:
                 measures.refit(priors, unit)
-            measures.refresh(outlook, priors, unit, now_s)
+            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
             if measures.limit is not None:
                 measures.limit.refresh(unit)
         for name, of_model in self._model_measures.items():
@@ -186,7 +187,7 @@ class Knowledge:
         self._refresh_if_due(now_s)
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
-        measures.refresh(outlook, priors, unit, now_s)
+        measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
         return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
 
     def model_kpis(self, model: str, now_s: float) -> ModelKpis:

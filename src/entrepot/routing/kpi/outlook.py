@@ -19,8 +19,9 @@ class Outlook:
     cached. `price_factor` is what was paid over what the price list says, `cached_honour` the part of the
     discount on cached tokens that was really given. `refused` has the share of 429s per class of load, None
     where there were none. `precision` is the inverse variance of the logarithm of the level,
-    `precision_per_use` what another observation adds. The tables are of durations in proportion to what is
-    expected, those of `answers` for whole answers.
+    `precision_per_use` what another observation adds; `p_doubt` the standard deviation of `p_failure`, 0
+    while it hardly matters. The tables are of durations in proportion to what is expected, those of `answers`
+    for whole answers.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Outlook:
         "failure_s",
         "in_flight",
         "observations",
+        "p_doubt",
         "p_failure",
         "precision",
         "precision_per_use",
@@ -63,6 +65,7 @@ class Outlook:
         self.tpot_s = 0.0
         self.tpot_per_in_flight_s = 0.0
         self.p_failure = 0.0
+        self.p_doubt = 0.0
         self.failure_s = 0.0
         self.wasted_share = 0.0
         self.cached_share = 0.0

@@ -96,8 +96,9 @@ class Level:
 class Classes:
     """What the hour and the length of a prompt say of the answer, for all models together.
 
-    `every` follows what is asked at present, within some hundred answers; a model's own mean changes slowly, so
-    that one which answers little does not fall behind those that answer much. `of` has the classes of prompts.
+    `every` follows what is asked at present, within some hundred answers; a model's own mean changes slowly,
+    so that one which answers little does not fall behind those that answer much. `of` has the classes of
+    prompts.
     """
 
     __slots__ = ("every", "of")
