@@ -109,11 +109,11 @@ class InOrder:
         """Return the order."""
         return self.order
 
-    def started(self, endpoint: int) -> int:
+    def started(self, endpoint: int, number: int) -> int:
         """Count nothing."""
         return 0
 
-    def ended(self, seen: Observation) -> None:
+    def ended(self, seen: Observation, number: int) -> None:
         """Keep the observation."""
         self.observations.append(seen)
 

@@ -98,6 +98,7 @@ class Gateway:
             {model.name: model for model in settings.models},
             settings.routing,
             knowledge,
+            settings.virtual_models,
         )
         self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
         self.reprice(time_ns())
@@ -275,10 +276,17 @@ class Gateway:
         except DataError as error:
             return self._unwritten(error)
         if refusal is None:
-            attempt.in_flight = self.knowledge.started(attempt.target.index)
+            self._start(attempt)
             if sender.has_soft_budget:
                 attempt.warnings = self.ledger.warnings(attempt.reserve)
         return refusal
+
+    def _start(self, attempt: Attempt) -> None:
+        """Count an attempt as under way, and remember where the beginning of its prompt goes."""
+        request, index, now_s = attempt.call.body.request, attempt.target.index, monotonic()
+        if request.blocks or request.session:
+            attempt.known_tokens = self.knowledge.known_tokens(index, request, now_s)
+        attempt.in_flight = self.knowledge.started(index, request, now_s=now_s)
 
     def _unbounded(self, attempt: Attempt) -> Refusal | None:
         """Return why no hard budget can hold an attempt: a price that ended, or parts that nobody bounded."""

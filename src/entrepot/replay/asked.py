@@ -40,12 +40,12 @@ class ReplayRouter(Protocol):
         """Return the endpoints in the order in which they are tried; none is a refusal."""
         ...
 
-    def started(self, endpoint: int) -> int:
-        """Count an attempt as under way; return how many others already were there."""
+    def started(self, endpoint: int, number: int) -> int:
+        """Count an attempt of a request as under way; return how many others already were there."""
         ...
 
-    def ended(self, seen: Observation) -> None:
-        """Count an attempt as no longer under way, and learn from it."""
+    def ended(self, seen: Observation, number: int) -> None:
+        """Count an attempt of a request as no longer under way, and learn from it."""
         ...
 
     def reprice(self, prices: Mapping[int, Prices]) -> None:

@@ -52,13 +52,13 @@ class Baseline(ABC):
     def choose(self, asked: Asked, now_s: float) -> Sequence[int]:
         """Return the endpoints in the order of the rule."""
 
-    def started(self, endpoint: int) -> int:
+    def started(self, endpoint: int, number: int) -> int:
         """Count an attempt as under way; return how many others were."""
         others = self.in_flight[endpoint]
         self.in_flight[endpoint] = others + 1
         return others
 
-    def ended(self, seen: Observation) -> None:
+    def ended(self, seen: Observation, number: int) -> None:
         """Count an attempt as no longer under way."""
         self.in_flight[seen.endpoint_index] -= 1
         self.learn(seen)

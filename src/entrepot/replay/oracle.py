@@ -31,11 +31,11 @@ class Oracle:
             return self._world.best_order()
         return self._world.best_order_within(answer_s, self._slo.probability)[0]
 
-    def started(self, endpoint: int) -> int:
+    def started(self, endpoint: int, number: int) -> int:
         """Count nothing: the world does."""
         return 0
 
-    def ended(self, seen: Observation) -> None:
+    def ended(self, seen: Observation, number: int) -> None:
         """Learn nothing: all is known."""
 
     def reprice(self, prices: Mapping[int, Prices]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from msgspec.structs import replace
+
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import Refusal
+from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
 from entrepot.replay.asked import Asked, Terms
@@ -34,13 +37,18 @@ class Ours:
         self._models = terms.model_names
         self._slo = terms.slo
         self._unlimited = Slo(usd_per_hour=terms.slo.usd_per_hour)
+        self._with_blocks: dict[int, Request] = {}
+        self._known: dict[tuple[int, int], float] = {}
+        self._now_s = 0.0
         self.refusals = 0
 
     def choose(self, asked: Asked, now_s: float) -> Sequence[int]:
         """Return the candidates of the decision, in their order."""
         draw = self._random()
-        self._asked = request = self._request(asked, self._slo)
+        request = self._request(asked, self._slo)
         self._now_s = now_s
+        if request.blocks:
+            self._with_blocks[asked.number] = request
         decision = self._router.decide(request, now_s=now_s, draw=draw)
         if isinstance(decision, Refusal):
             self.refusals += 1
@@ -49,14 +57,21 @@ class Ours:
                 return ()
         return [candidate.endpoint_index for candidate in decision.candidates]
 
-    def started(self, endpoint: int) -> int:
-        """Count an attempt as under way."""
-        return self._knowledge.started(endpoint)
+    def started(self, endpoint: int, number: int) -> int:
+        """Count an attempt as under way, and remember where its beginning was sent."""
+        request = self._with_blocks.get(number)
+        if request is None:
+            return self._knowledge.started(endpoint)
+        self._known[(number, endpoint)] = self._knowledge.known_tokens(endpoint, request, self._now_s)
+        return self._knowledge.started(endpoint, request, now_s=self._now_s)
 
-    def ended(self, seen: Observation) -> None:
+    def ended(self, seen: Observation, number: int) -> None:
         """Learn from an ended attempt, as the gateway does."""
         self._knowledge.ended(seen.endpoint_index)
-        self._knowledge.observe(seen)
+        known = self._known.pop((number, seen.endpoint_index), 0.0)
+        self._knowledge.observe(replace(seen, known_tokens=known) if known else seen)
+        if seen.outcome is Outcome.OK:
+            self._with_blocks.pop(number, None)
 
     def reprice(self, prices: Mapping[int, Prices]) -> None:
         """Go by these prices."""

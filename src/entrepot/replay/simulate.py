@@ -129,7 +129,7 @@ class Simulation:
             at_s, _, flight, seen, place = heappop(endings)
             if place is not None:
                 place.in_flight -= 1
-            self._router.ended(seen)
+            self._router.ended(seen, flight.number)
             if seen.outcome is _OK:
                 self._finish(flight, at_s, answered=True)
             elif flight.place + 1 < len(flight.order):
@@ -192,7 +192,7 @@ class Simulation:
         at = self._world.places[index]
         request = self._trace.requests[number]
         self.run.attempts[index] += 1
-        others = self._router.started(index)
+        others = self._router.started(index, number)
         first, second, luck = self._draws.of(number, index)
         failure = _failure(at, luck, prompt_tokens=request.prompt_tokens)
         if failure is not None:

@@ -13,16 +13,17 @@ from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
+from entrepot.domain.virtual import VirtualModel
 from entrepot.routing.decision import Candidate, Decision, Exclusion, ExclusionReason, Ranking
 from entrepot.routing.eligible import eligible, names_endpoint
 from entrepot.routing.explore import Allowances, to_explore
 from entrepot.routing.forecast import (
     Option,
     PriceTiers,
-    known_bytes,
     option,
 )
 from entrepot.routing.kpi.knowledge import Knowledge
+from entrepot.routing.members import Asked, asked_of
 from entrepot.routing.rank import moved_to_front, ordered
 from entrepot.routing.refuse import nothing_eligible, unknown_model
 from entrepot.routing.score import SECONDS_PER_HOUR
@@ -61,7 +62,9 @@ class Router:
         models: Mapping[str, Model],
         settings: RoutingSettings,
         knowledge: Knowledge,
+        virtual_models: Sequence[VirtualModel] = (),
     ) -> None:
+        self._virtual = {virtual.name: virtual for virtual in virtual_models}
         self.endpoints = tuple(endpoints)
         self.models = dict(models)
         self.settings = settings
@@ -118,7 +121,7 @@ class Router:
         plan = self._plan(request, needs_price=needs_price)
         if isinstance(plan, Refusal):
             return plan
-        known = known_bytes(request, knowledge.prefixes, now_s)
+        known = knowledge.known_bytes(request, now_s) if request.blocks or request.session else {}
         survey, ranking = surveyed(request, plan, known), plan.ranking
         if not survey.options:
             nearest = nearest_survey(request, plan, known) if request.slo.serves_nearest else None
@@ -173,18 +176,26 @@ class Router:
         preferences = request.preferences
         options: list[Option] = []
         excluded: list[Exclusion] = []
-        names = tuple(dict.fromkeys(request.models))
-        for position, name in enumerate(names):
-            if name not in self._by_model:
-                return unknown_model(name, self._by_model)
-            indexes, rejected = eligible(request, self._by_model[name], needs_price=needs_price)
+        members = self._members(request)
+        if isinstance(members, Refusal):
+            return members
+        for position, member in enumerate(members):
+            indexes, rejected = eligible(request, self._by_model[member.model], needs_price=needs_price)
+            if member.falls_short:
+                rejected += [
+                    Exclusion(index, ExclusionReason.QUALITY, member.told or 0.0, member.floor)
+                    for index in indexes
+                ]
+                indexes = []
             excluded += rejected
             options += [
-                self._option(index, position, preferences, in_order=request.in_order) for index in indexes
+                self._option(index, position, preferences, member.success_share, in_order=request.in_order)
+                for index in indexes
             ]
         if not options:
             return nothing_eligible(request, self.endpoints, tuple(excluded))
         ranking = _RANKINGS[preferences.sort]
+        names = [member.model for member in members]
         return Plan(
             options=tuple(options),
             models=tuple(self.knowledge.model_outlooks[name] for name in names),
@@ -195,7 +206,35 @@ class Router:
             tries_one=not preferences.order and not preferences.allow_fallbacks,
         )
 
-    def _option(self, index: int, model_position: int, preferences: Preferences, *, in_order: bool) -> Option:
+    def _members(self, request: Request) -> list[Asked] | Refusal:
+        """Return the models that the request is for, virtual ones as what they stand for, each once."""
+        members: dict[str, Asked] = {}
+        for name in request.models:
+            virtual = self._virtual.get(name)
+            if virtual is not None:
+                for asked in asked_of(virtual, self.models, self.knowledge):
+                    members.setdefault(asked.model, asked)
+            elif name in self._by_model:
+                members.setdefault(name, Asked(name))
+            else:
+                return unknown_model(name, [*self._by_model, *self._virtual])
+        return list(members.values())
+
+    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not."""
+        self.knowledge.judged(model, succeeded=succeeded, now_s=now_s)
+        if self._virtual:
+            self._plans.clear()
+
+    def _option(
+        self,
+        index: int,
+        model_position: int,
+        preferences: Preferences,
+        success_share: float,
+        *,
+        in_order: bool,
+    ) -> Option:
         order = preferences.order
         place = names_endpoint(order, self.endpoints[index])
         listed = len(order) if place is None else place
@@ -208,6 +247,7 @@ class Router:
             self._prices[index],
             model_position=model_position,
             tier=min(listed * TIERS_PER_PLACE, _MAX_TIER),
+            success_share=success_share,
         )
 
     def _dearest(self, model: str) -> Prices:

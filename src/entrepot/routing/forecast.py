@@ -9,10 +9,9 @@ from msgspec import Struct
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import NUSD_PER_USD, TOKENS_PER_MTOK
 from entrepot.domain.prices import Prices
-from entrepot.domain.request import BLOCK_BYTES, Request, Slo
+from entrepot.domain.request import Request, Slo
 from entrepot.routing.kpi.load_limit import load_class
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
-from entrepot.routing.kpi.prefixes import Prefixes
 from entrepot.routing.kpi.table import Table
 
 TEMPLATE_TOKENS = 1024
@@ -168,18 +167,6 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
         lengths,
         model.doubt,
     )
-
-
-def known_bytes(request: Request, prefixes: Prefixes, now_s: float) -> dict[int, float]:
-    """Return how many bytes of the prompt's beginning each endpoint was sent lately, where it was any.
-
-    The blocks of the prompt decide; a prompt too short for blocks goes by its session.
-    """
-    if request.blocks:
-        found = prefixes.known(request.blocks, now_s)
-        return {endpoint: float(blocks * BLOCK_BYTES) for endpoint, blocks in found.items()}
-    last = prefixes.of_session(request.session, now_s) if request.session else None
-    return {} if last is None else {last[0]: float(min(last[1], request.text_bytes))}
 
 
 def forecast(at: Option, of: Size, known_tokens: float = 0.0) -> Forecast:

@@ -17,9 +17,9 @@ FAILURE_FLOOR_S = 1.0
 took, an endpoint that refuses at once would be free to try, and every request would try it first."""
 
 OUTAGE_SHARE = 0.003
-"""How often an attempt is the first of an outage. Failures since the last success are judged by it: of an endpoint
-that seldom fails two in a row are an outage, of one that fails at every seventh attempt four may be chance. One
-success ends it."""
+"""How often an attempt is the first of an outage. Failures since the last success are judged by it: of an
+endpoint that seldom fails two in a row are an outage, of one that fails at every seventh attempt four may be
+chance. One success ends it."""
 
 RUN_HALF_LIFE_S = 60.0
 """A run of failures loses half its count in this time, so that a silent endpoint is tried again."""

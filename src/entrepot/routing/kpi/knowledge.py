@@ -10,7 +10,7 @@ from math import exp2
 from typing import Self
 
 from entrepot.domain.endpoint import Endpoint, Model
-from entrepot.domain.request import Request
+from entrepot.domain.request import BLOCK_BYTES, Request
 from entrepot.routing.kpi.endpoint import FAILURE_FLOOR_S, EndpointMeasures
 from entrepot.routing.kpi.estimates import EndpointKpis, ModelKpis, endpoint_kpis, model_kpis
 from entrepot.routing.kpi.model import HALF_LIFE_S as MODEL_HALF_LIFE_S
@@ -117,6 +117,23 @@ class Knowledge:
             self.prefixes.sent(endpoint_index, request.blocks, request.session, request.prompt_bytes, now_s)
         return before
 
+    def known_tokens(self, endpoint_index: int, request: Request, now_s: float) -> float:
+        """Return how many tokens of the prompt's beginning the endpoint was sent lately."""
+        known = self.known_bytes(request, now_s).get(endpoint_index, 0.0)
+        return known * self.model_outlooks[self._endpoints[endpoint_index].model].tokens_per_byte
+
+    def known_bytes(self, request: Request, now_s: float) -> dict[int, float]:
+        """Return how many bytes of the prompt's beginning each endpoint was sent lately, where it was any.
+
+        The blocks of the prompt decide; a prompt too short for blocks goes by its session.
+        """
+        text_bytes = float(request.text_bytes)
+        if request.blocks:
+            found = self.prefixes.known(request.blocks, now_s)
+            return {at: min(float(blocks * BLOCK_BYTES), text_bytes) for at, blocks in found.items()}
+        last = self.prefixes.of_session(request.session, now_s) if request.session else None
+        return {} if last is None else {last[0]: min(float(last[1]), text_bytes)}
+
     def ended(self, endpoint_index: int) -> None:
         """Count an attempt as no longer under way."""
         self.outlooks[endpoint_index].in_flight -= 1
@@ -151,6 +168,16 @@ class Knowledge:
         )
         measures.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
         measures.refresh(outlook, priors, unit)
+
+    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not."""
+        measures = self._model_measures.get(model)
+        if measures is not None:
+            measures.successes.add(float(succeeded), now_s)
+
+    def success_share(self, model: str, declared: float | None) -> float | None:
+        """Return the share of a model's answers that are of use, None when nobody says."""
+        return self._model_measures[model].success_share(declared)
 
     def refresh(self, now_s: float) -> None:
         """Make all rows again: counts fade, peers change. `observe` and `Router.decide` call it when due."""

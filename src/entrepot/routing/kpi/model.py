@@ -10,7 +10,7 @@ from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
-from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Verbosity
+from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Level, Verbosity
 
 __all__ = ["HALF_LIFE_S", "ModelMeasures"]
 
@@ -22,6 +22,9 @@ CAUTIOUS_PRIOR = 0.7
 
 LONG_SHARE = 0.99
 """The quantile of verbosity for soft budgets: one answer in a hundred is longer."""
+
+SUCCESS_PSEUDO_COUNT = 20.0
+"""Answers that a declared share of success is worth: as many as tell a share to a tenth."""
 
 TABLE_PART = 1.0 / 12.0
 """The table of answer lengths is made again when its samples have grown by this part."""
@@ -51,12 +54,14 @@ class ModelMeasures:
         "cautious_bytes_per_token",
         "last_at_s",
         "prompts",
+        "successes",
         "verbosity",
     )
 
     def __init__(self, priors: ModelPriors, common: Classes) -> None:
         self.verbosity = Verbosity(common)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
+        self.successes = Level()
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         self.last_at_s: float | None = None
@@ -107,6 +112,16 @@ class ModelMeasures:
         outlook.cautious_verbosity_tokens = mean * table.quantile(LONG_SHARE) / table.mean
         precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
         outlook.doubt = precision**-0.5
+
+    def success_share(self, declared: float | None) -> float | None:
+        """Return the share of answers that their senders called of use, None when nobody says anything of it.
+
+        What was declared counts as `SUCCESS_PSEUDO_COUNT` answers; without that many told it is not known.
+        """
+        told = self.successes
+        if declared is not None:
+            return (told.total + SUCCESS_PSEUDO_COUNT * declared) / (told.weight + SUCCESS_PSEUDO_COUNT)
+        return told.total / told.weight if told.weight >= SUCCESS_PSEUDO_COUNT else None
 
     def refresh_caution(self, priors: ModelPriors, unit: float) -> None:
         """Find the cautious figures again: quantiles, which are too slow for each observation."""

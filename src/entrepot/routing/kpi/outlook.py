@@ -89,7 +89,6 @@ class ModelOutlook:
         "cautious_tokens_per_byte",
         "cautious_verbosity_tokens",
         "doubt",
-        "success_share",
         "tokens_per_byte",
         "verbosity",
         "verbosity_tokens",
@@ -102,4 +101,3 @@ class ModelOutlook:
         self.tokens_per_byte = 0.0
         self.cautious_tokens_per_byte = 0.0
         self.doubt = 0.0
-        self.success_share = 1.0

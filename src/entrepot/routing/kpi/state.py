@@ -78,6 +78,7 @@ class ModelState(Struct, frozen=True, array_like=True):
     classes: list[LevelState]
     levels: list[LevelState]
     bytes_per_token: DistributionState
+    successes: LevelState
 
 
 class KnowledgeState(Struct, frozen=True, array_like=True):
@@ -151,6 +152,7 @@ def model_state(name: str, measures: ModelMeasures, *, now_s: float) -> ModelSta
         classes=[level_state((0, 0), level, now_s) for level in (verbosity.whole, *verbosity.classes)],
         levels=[level_state(sender, level, now_s) for sender, level in levels],
         bytes_per_token=_distribution_state(measures.bytes_per_token),
+        successes=level_state((0, 0), measures.successes, now_s),
     )
 
 
@@ -190,6 +192,7 @@ def restore_model(measures: ModelMeasures, state: ModelState, *, now_s: float) -
     for level in state.levels:
         verbosity.levels[(level.key_id, level.tag_id)] = restored_level(level, now_s)
     measures.bytes_per_token.restore(state.bytes_per_token.buckets, total=state.bytes_per_token.total)
+    measures.successes = restored_level(state.successes, now_s)
     if not 0 <= state.prompts < float("inf"):
         raise ValueError(f"weight of prompts {state.prompts!r}: expected a finite number ≥ 0")
     measures.prompts = state.prompts
