@@ -79,10 +79,13 @@ def test_requests_are_put_in_the_order_of_their_arrival() -> None:
         ('{"some": 1}\n', "t:1: '{\"some\": 1}' begins no trace"),
         (AZURE, "t: has no requests"),
         (AZURE + ROW + "yesterday,1,2\n", "t:3: TIMESTAMP 'yesterday'; expected such as 2023-11-16"),
-        (AZURE + "2023-11-16 18:15:46,374\n", "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP"),
-        (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from 1"),
-        (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from 1"),
-        (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
+        (
+            AZURE + "2023-11-16 18:15:46,374\n",
+            "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP",
+        ),
+        (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from
+        1"), (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from
+        1"), (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
         (MOONCAKE + "{broken\n", "t:2: '{broken': JSON is malformed"),
         (MOONCAKE + '{"timestamp": 1, "input_length": 5}\n', "t:2:"),
         (MOONCAKE.replace("48]", '"x"]'), "t:1:"),
@@ -110,9 +113,11 @@ def test_packed_files_are_unpacked_and_named_by_their_stem(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")]
+    ("content", "said"),
+    [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")],
 )
-def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) ->
+None:
     """Damage is a message, not a traceback."""
     path = tmp_path / "mine.csv.gz"
     path.write_bytes(content)
@@ -133,7 +138,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_the_traces_that_ship_are_whole() -> None:
-    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what the figures of the docs stand on."""
+    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what all figures stand on."""
     sizes = {name: len(load_trace(name).requests) for name in bundled_traces()}
     assert sizes == {"azure_2023_conv": 19_366, "mooncake_conversation": 12_031}
     assert sum(len(one.blocks) for one in load_trace("mooncake_conversation").requests) > 270_000

@@ -6,6 +6,10 @@ from itertools import permutations
 from statistics import fmean
 
 import pytest
+
+from entrepot.replay.scenario import CacheFigures, Drift, Phase, PriceChange, ReplayModel
+from entrepot.replay.trace import TraceRequest
+from entrepot.replay.world import LEAST_ANSWERED
 from tests.replay.builders import (
     MODEL,
     V_USD_PER_S,
@@ -18,10 +22,6 @@ from tests.replay.builders import (
     trace,
     world,
 )
-
-from entrepot.replay.scenario import CacheFigures, Drift, Phase, PriceChange, ReplayModel
-from entrepot.replay.trace import TraceRequest
-from entrepot.replay.world import LEAST_ANSWERED
 
 ONE = TraceRequest(0.0, 1000, 100)
 FLAWED = {
@@ -78,8 +78,8 @@ def test_a_world_in_outage_costs_a_hundred_rounds() -> None:
 def test_the_expected_score_is_the_mean_of_the_draws(order: list[int]) -> None:
     """Over 30,000 requests without load, drawn dollars and seconds come to what was expected of them.
 
-    Failures, 429s, cut streams, noise and answers of changing length included; a sender whose order is through
-    starts again, as the score takes it.
+    Failures, 429s, cut streams, noise and answers of changing length included; a sender whose order is
+    through starts again, as the score takes it.
     """
     of = scenario(endpoint("a", **FLAWED), endpoint("b", **{**FLAWED, "ttft_s": 3.0, "cut_share": 0.0}))
     on = trace(*((number * 1000.0, 1000, 50 if number % 2 else 150) for number in range(30_000)))
@@ -90,11 +90,12 @@ def test_the_expected_score_is_the_mean_of_the_draws(order: list[int]) -> None:
 
 def test_the_expected_attainment_is_the_share_that_is_in_time() -> None:
     """How probable a whole answer within 3 s was said to be, and how many were."""
-    of = scenario(endpoint("a", **FLAWED), endpoint("b", ttft_s=0.3, spread_ttft=0.5))
-    on = trace(*((number * 1000.0, 1000, 20 + number % 300) for number in range(10_000)))
+    flawed = endpoint("a", **{**FLAWED, "cut_share": 0.02})
+    of = scenario(flawed, endpoint("b", ttft_s=0.3, spread_ttft=0.5))
+    on = trace(*((number * 1000.0, 1000, 20 + number % 300) for number in range(20_000)))
     run = run_of(of, on, InOrder([0, 1]), answer_s=3.0)
     share = fmean(done and took <= 3.0 for done, took in zip(run.answered, run.seconds, strict=True))
-    assert share == pytest.approx(fmean(run.attained), abs=0.015)
+    assert share == pytest.approx(fmean(run.attained), abs=0.01)
 
 
 def test_the_best_order_is_the_best_of_all_orders() -> None:
@@ -113,7 +114,7 @@ def test_the_best_order_is_the_best_of_all_orders() -> None:
 
 
 def test_within_a_limit_the_best_order_begins_with_who_holds_it() -> None:
-    """The cheap one takes 11 s; asked for 5 s the dear and fast one comes first, asked for 0.1 s the nearest."""
+    """The cheap one takes 11 s; asked for 5 s the fast one comes first, asked for 0.1 s the nearest."""
     of = scenario(
         endpoint("slow", ttft_s=10.0, prices=prices("0.01", "0.01")),
         endpoint("fast", ttft_s=0.5, prices=prices("90", "900")),
