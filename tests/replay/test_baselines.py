@@ -21,6 +21,7 @@ from entrepot.replay.baselines import (
     RoundRobin,
 )
 from entrepot.replay.routers import ROUTERS, picked_routers
+from entrepot.routing.kpi.observation import Observation
 from tests.replay.builders import asked, endpoint, prices, scenario, seen, terms
 
 THREE = scenario(
@@ -30,11 +31,11 @@ THREE = scenario(
 )
 
 
-def shown(router: ReplayRouter, *observations: object) -> None:
+def shown(router: ReplayRouter, *observations: Observation) -> None:
     """Let the router see attempts start and end."""
     for one in observations:
-        router.started(one.endpoint_index)  # type: ignore[attr-defined]
-        router.ended(one)  # type: ignore[arg-type]
+        router.started(one.endpoint_index)
+        router.ended(one)
 
 
 def test_round_robin_takes_turns() -> None:

@@ -73,8 +73,8 @@ def test_every_key_is_read() -> None:
     """A file with all keys gives a scenario with all of them, prices exact."""
     scenario = parse_replay_scenario(Reading("mine.toml", WHOLE))
     (model,), (endpoint,) = scenario.models, scenario.endpoints
-    assert (model.verbosity, model.declared_verbosity_tokens, model.drifts[0].period_s) == (2.0, 300.0,
-    100.0) assert endpoint.prices.input_nusd_per_mtok == nusd_from_usd("0.55")
+    assert (model.verbosity, model.declared_verbosity_tokens, model.drifts[0].period_s) == (2.0, 300.0, 100.0)
+    assert endpoint.prices.input_nusd_per_mtok == nusd_from_usd("0.55")
     assert endpoint.prices.cached_nusd_per_mtok == nusd_from_usd("0.14")
     assert (endpoint.most_requests, endpoint.failure_s, endpoint.honours_cached_price) == (300, 3.0, False)
     assert endpoint.cache is not None

@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_run(name: str) -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from(sorted(ROUTERS)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_request_ends_and_nothing_stays_under_way(seed: int, name: str) -> None:
     """Whatever the scenario and the router: each request is answered or failed everywhere, once.
 

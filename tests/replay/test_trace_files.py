@@ -46,7 +46,7 @@ def test_mooncake_keeps_whole_blocks_only() -> None:
 
 @pytest.mark.parametrize("form", ["list", "lines"])
 def test_our_own_ledger_is_read_as_a_list_and_as_lines(form: str) -> None:
-    """What `entrepot requests --json` prints, and what it prints with --follow; tokens of the last attempt."""
+    """As `entrepot requests --json` prints it, and with --follow; tokens are those of the last attempt."""
     rows = [ledger_row(), ledger_row(id="req-2", created_at="2026-01-01T00:00:02.500Z", key_id=8)]
     text = json.dumps(rows, indent=2) if form == "list" else "\n".join(json.dumps(row) for row in rows)
     found = parse_trace("t", "t.json", text).requests
@@ -83,9 +83,9 @@ def test_requests_are_put_in_the_order_of_their_arrival() -> None:
             AZURE + "2023-11-16 18:15:46,374\n",
             "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP",
         ),
-        (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from
-        1"), (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from
-        1"), (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
+        (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from 1"),
+        (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from 1"),
+        (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
         (MOONCAKE + "{broken\n", "t:2: '{broken': JSON is malformed"),
         (MOONCAKE + '{"timestamp": 1, "input_length": 5}\n', "t:2:"),
         (MOONCAKE.replace("48]", '"x"]'), "t:1:"),
@@ -116,8 +116,7 @@ def test_packed_files_are_unpacked_and_named_by_their_stem(tmp_path: Path) -> No
     ("content", "said"),
     [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")],
 )
-def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) ->
-None:
+def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) -> None:
     """Damage is a message, not a traceback."""
     path = tmp_path / "mine.csv.gz"
     path.write_bytes(content)

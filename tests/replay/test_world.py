@@ -67,6 +67,16 @@ def test_after_the_last_the_sender_starts_again() -> None:
     assert state.order_score([0]) == pytest.approx(0.0012 + V_USD_PER_S * (2.0 + 4.0))
 
 
+def test_who_leaves_fallbacks_out_is_scored_with_them() -> None:
+    """An order of one endpoint costs what it costs with the others behind it, and never less."""
+    figures = [(1.0, 0.3), (2.0, 0.1), (3.0, 0.0)]
+    of = scenario(*(endpoint(str(ttft_s), ttft_s=ttft_s, failure_share=share) for ttft_s, share in figures))
+    state = world(of, steady_trace(1))
+    state.expect(ONE, 0.0)
+    assert state.order_score([0]) == state.order_score([0, 1, 2])
+    assert state.order_score([2]) == state.order_score([2, 0, 1])
+
+
 def test_a_world_in_outage_costs_a_hundred_rounds() -> None:
     """Nobody waits for ever: the score stays finite."""
     state = world(scenario(endpoint(phases=(Phase(0.0, outage=True),), failure_s=4.0)), steady_trace(1))
@@ -81,7 +91,8 @@ def test_the_expected_score_is_the_mean_of_the_draws(order: list[int]) -> None:
     Failures, 429s, cut streams, noise and answers of changing length included; a sender whose order is
     through starts again, as the score takes it.
     """
-    of = scenario(endpoint("a", **FLAWED), endpoint("b", **{**FLAWED, "ttft_s": 3.0, "cut_share": 0.0}))
+    both = (endpoint("a", **FLAWED), endpoint("b", **{**FLAWED, "ttft_s": 3.0, "cut_share": 0.0}))
+    of = scenario(*both[: len(order)])
     on = trace(*((number * 1000.0, 1000, 50 if number % 2 else 150) for number in range(30_000)))
     run = run_of(of, on, InOrder(order))
     spent = sum(run.dollars) + V_USD_PER_S * sum(run.seconds)
