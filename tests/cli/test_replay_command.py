@@ -8,7 +8,11 @@ from unittest.mock import patch
 
 import pytest
 
+from entrepot.ledger.ledger import Ledger
+from entrepot.replay.trace_files import load_trace
 from tests.cli.command_line import entrepot
+from tests.ledger import entry_makers as make
+from tests.ledger.traffic import ENDPOINTS, START_NS, write
 
 QUICK = ("replay", "azure_2023_conv", "--scenario", "steady", "--limit", "200")
 
@@ -107,4 +111,23 @@ def test_prompts_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(rows) + "\n")
     ran = entrepot("replay", path, "--scenario", "steady", "--json")
     assert (ran.json["requests"], ran.json["left_out_as_too_long"]) == (1, 1)
-    assert "1 requests fit in no endpoint's window" in entrepot("replay", path, "--scenario", "steady").err
+    assert "they fit in no endpoint's window: 1 requests" in entrepot("replay", path, "--scenario", "steady").err
+
+
+def test_what_requests_prints_is_a_trace(tmp_path: Path) -> None:
+    """The export of our own ledger, through the real commands: the answered request, not the failed one."""
+    ledger = Ledger.open(tmp_path / "data", START_NS)
+    for endpoint in ENDPOINTS:
+        ledger.register(endpoint)
+    for entry in (make.reserve(1), make.settle(1, 600), make.reserve(2), make.void(2)):
+        write(ledger, entry)
+    ledger.close()
+    path = tmp_path / "mine.json"
+    path.write_text(entrepot("requests", "--data-dir", tmp_path / "data", "--json").out)
+    trace = load_trace(str(path))
+    settled = make.settle(1, 600).usage
+    assert [(one.prompt_tokens, one.output_tokens) for one in trace.requests] == [
+        (settled.prompt_tokens, settled.output_tokens)
+    ]
+    assert trace.skipped == "left out, as they have no tokens: 1 requests"
+    assert entrepot("replay", path, "--scenario", "steady").status == 0

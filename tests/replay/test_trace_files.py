@@ -61,7 +61,7 @@ def test_requests_without_tokens_are_left_out_and_said() -> None:
     failed = ledger_row(attempts=[{"lines": {"uncached": {"tokens": 0}}}])
     found = parse_trace("t", "t.json", json.dumps([ledger_row(), failed]))
     assert len(found.requests) == 1
-    assert found.skipped == "1 requests without tokens were left out"
+    assert found.skipped == "left out, as they have no tokens: 1 requests"
 
 
 def test_requests_are_put_in_the_order_of_their_arrival() -> None:
