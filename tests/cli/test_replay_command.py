@@ -111,7 +111,9 @@ def test_prompts_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(rows) + "\n")
     ran = entrepot("replay", path, "--scenario", "steady", "--json")
     assert (ran.json["requests"], ran.json["left_out_as_too_long"]) == (1, 1)
-    assert "they fit in no endpoint's window: 1 requests" in entrepot("replay", path, "--scenario", "steady").err
+    assert (
+        "they fit in no endpoint's window: 1 requests" in entrepot("replay", path, "--scenario", "steady").err
+    )
 
 
 def test_what_requests_prints_is_a_trace(tmp_path: Path) -> None:
