@@ -96,6 +96,7 @@ def _host(table: Table, outside: Outside) -> HostSettings:
         cancels_plain_calls=table.flag("cancels_plain_calls", default=True),
         simulated=table.flag("simulated", default=False),
         price_list=table.text("price_list", None),
+        major_owners=table.countries("major_owners"),
     )
     return _with_auth(table, host)
 
@@ -198,6 +199,11 @@ def _endpoint(
         ),
         simulated=host.simulated,
         tariff=priced.tariff,
+        country=table.country("country"),
+        major_owners=None if host.major_owners is None else frozenset(host.major_owners),
+        baa=table.flag("baa", None),
+        attested_on=table.day("attested_on"),
+        evidence=table.text("evidence", None),
     )
     if endpoint.zero_data_retention and endpoint.retention_days:
         table.problem("retention_days", f"{endpoint.retention_days} contradicts zero_data_retention = true")

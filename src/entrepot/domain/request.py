@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from entrepot.domain.claims import NO_CLAIMS, Claims
 from entrepot.domain.endpoint import Operation
 
 DataCollection = Literal["allow", "deny"]
@@ -73,8 +74,9 @@ class Request(Struct, frozen=True):
     per choice, None where the sender set no limit; `choices` answers asked for (`n` times the prompts).
     `models` are one set under the objective, or with `in_order` tried one after the other. `key_id` and
     `tag_id` (0: none) say whose verbosity counts. `session` is a digest of what the sender calls its
-    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, every
-    one with all that stands before it: equal digests are equal beginnings.
+    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each,
+    every one with all that stands before it: equal digests are equal beginnings. `claims` are what rules go
+    by.
     """
 
     operation: Operation
@@ -92,6 +94,7 @@ class Request(Struct, frozen=True):
     tag_id: int = 0
     session: int = 0
     blocks: tuple[int, ...] = ()
+    claims: Claims = NO_CLAIMS
 
     @property
     def text_bytes(self) -> int:

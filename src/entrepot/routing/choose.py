@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from entrepot.domain.claims import Claims
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
@@ -19,8 +20,9 @@ from entrepot.routing.eligible import eligible, names_endpoint, size_exclusion, 
 from entrepot.routing.forecast import Forecast, Option, Size, forecast, option, size
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.kpi.outlook import ModelOutlook
+from entrepot.routing.policy import NO_RULES, RulesInForce
 from entrepot.routing.rank import moved_to_front, ordered, to_explore, two_least
-from entrepot.routing.refuse import nothing_eligible, unknown_model
+from entrepot.routing.refuse import nothing_eligible, policy_forbidden, unknown_model
 from entrepot.routing.score import SECONDS_PER_HOUR, score
 from entrepot.routing.settings import RoutingSettings
 
@@ -39,7 +41,7 @@ TIERS_PER_PLACE = 2
 _MAX_TIER = 0xFFFE
 _FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)
 
-_PlanKey = tuple[Operation, tuple[str, ...], bool, Preferences, frozenset[str] | None]
+_PlanKey = tuple[Operation, tuple[str, ...], bool, Preferences, frozenset[str] | None, Claims]
 
 
 class Plan(Struct, frozen=True):
@@ -87,7 +89,13 @@ class Router:
         self.knowledge = knowledge
         self._usd_per_s = settings.value_of_time_usd_per_hour / SECONDS_PER_HOUR
         self._plans: dict[_PlanKey, Plan] = {}
+        self.rules = NO_RULES
         self._index()
+
+    def enforce(self, rules: RulesInForce) -> None:
+        """Go by these rules from now on."""
+        self.rules = rules
+        self._plans.clear()
 
     def reprice(self, prices: Mapping[int, Prices | None]) -> None:
         """Go by these prices from now on, at the endpoints of these indexes; None is unknown.
@@ -127,7 +135,7 @@ class Router:
             return plan
         survey = surveyed(request, plan)
         if not survey.options:
-            return nothing_eligible(request, self.endpoints, (*plan.excluded, *survey.excluded))
+            return self._refused(request, (*plan.excluded, *survey.excluded), needs_price=needs_price)
         usd_per_s = self._value_of_time(request.slo, plan.ranking)
         candidates = ordered(scored(request, survey, usd_per_s, alone=plan.tries_one), plan.ranking)
         explored = False
@@ -140,7 +148,26 @@ class Router:
         if plan.tries_one:
             excluded += tuple(_not_tried(candidate, candidates[0]) for candidate in candidates[1:])
             del candidates[1:]
-        return Decision(usd_per_s, (draw, draw_pick), tuple(candidates), excluded, explored, plan.ranking)
+        return Decision(
+            usd_per_s,
+            (draw, draw_pick),
+            tuple(candidates),
+            excluded,
+            explored,
+            plan.ranking,
+            self.rules.digest,
+        )
+
+    def _refused(self, request: Request, excluded: tuple[Exclusion, ...], *, needs_price: bool) -> Refusal:
+        """Return the refusal; of the rules' own kind where a request is served but for them."""
+        ruled = [gone for gone in excluded if gone.reason is ExclusionReason.RULE]
+        if ruled:
+            plan = self._made_plan(request, needs_price=needs_price, rules=NO_RULES)
+            served = {at.index for at in surveyed(request, plan).options} if isinstance(plan, Plan) else set()
+            named = [gone for gone in ruled if gone.endpoint_index in served]
+            if named:
+                return policy_forbidden(request, self.endpoints, named, self.rules.by_id())
+        return nothing_eligible(request, self.endpoints, excluded, self.rules.by_id())
 
     def _value_of_time(self, slo: Slo, ranking: Ranking) -> float:
         if ranking is Ranking.PRICE:
@@ -155,18 +182,19 @@ class Router:
             needs_price or request.slo.max_nusd is not None,
             preferences,
             request.parameters if preferences.require_parameters else None,
+            request.claims,
         )
         plan = self._plans.get(key)
         if plan is not None:
             return plan
-        made = self._made_plan(request, needs_price=needs_price)
+        made = self._made_plan(request, needs_price=needs_price, rules=self.rules)
         if isinstance(made, Plan):
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
             self._plans[key] = made
         return made
 
-    def _made_plan(self, request: Request, *, needs_price: bool) -> Plan | Refusal:
+    def _made_plan(self, request: Request, *, needs_price: bool, rules: RulesInForce) -> Plan | Refusal:
         preferences = request.preferences
         options: list[Option] = []
         excluded: list[Exclusion] = []
@@ -174,11 +202,13 @@ class Router:
         for position, name in enumerate(names):
             if name not in self._by_model:
                 return unknown_model(name, self._by_model)
-            indexes, rejected = eligible(request, self._by_model[name], needs_price=needs_price)
+            indexes, rejected = eligible(request, self._by_model[name], needs_price=needs_price, rules=rules)
             excluded += rejected
             options += [self._option(index, position, preferences) for index in indexes]
         if not options:
-            return nothing_eligible(request, self.endpoints, tuple(excluded))
+            if rules is NO_RULES:
+                return nothing_eligible(request, self.endpoints, excluded)
+            return self._refused(request, tuple(excluded), needs_price=needs_price)
         ranking = _RANKINGS[preferences.sort]
         return Plan(
             options=tuple(options),

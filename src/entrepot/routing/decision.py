@@ -11,6 +11,7 @@ from struct import Struct as Layout
 from struct import error as layout_error
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.routing.score import SECONDS_PER_HOUR
 
@@ -29,6 +30,7 @@ class ExclusionReason(IntEnum):
     DATA_COLLECTION = 24
     ZERO_DATA_RETENTION = 25
     PARAMETERS = 26
+    RULE = 30
     NO_PRICE = 40
     INPUT_PRICE = 41
     OUTPUT_PRICE = 42
@@ -54,16 +56,31 @@ class Ranking(IntEnum):
     LATENCY = 3
 
 
+RULE_PREFIX = "rule:"
+POLICY_PREFIX = "policy:"
+"""What names of rules begin with in `Decision.rules`, and what the version of the whole set does."""
+
+
 class Exclusion(Struct, frozen=True, gc=False):
     """An endpoint that the request may not use, the rule, what was seen and what was asked for.
 
-    Units: those of the reason (tokens, seconds, USD, USD per million tokens); 0 where it has none.
+    Units: those of the reason (tokens, seconds, USD, USD per million tokens); 0 where it has none. For
+    `RULE`, `rule` names it and `limit` is the number of the attribute that decided, below 0 where nobody
+    declared it. Stored is the place of the name among `Decision.rules`: after `unpack`, `seen` is that place
+    and `rule` is empty until `with_rule_names` is told them.
     """
 
     endpoint_index: int
     reason: ExclusionReason
     seen: float = 0.0
     limit: float = 0.0
+    rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return what excluded, as the ledger names it: `rule:ID`, or the reason."""
+        is_rule = self.reason is ExclusionReason.RULE
+        return f"{RULE_PREFIX}{self.rule}" if is_rule else self.reason.name.lower()
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -102,7 +119,9 @@ class Decision(Struct, frozen=True):
     """Where a request goes, and why.
 
     Units: `usd_per_s` is the value of time in USD per second of waiting. `candidates` stand in the order in
-    which they are tried, the winner first; `draws` are the two random numbers that were given.
+    which they are tried, the winner first; `draws` are the two random numbers that were given. `policy` is
+    the version of the rules that were in force, empty without any (not stored here, but with the names of
+    rules).
     """
 
     usd_per_s: float
@@ -111,6 +130,7 @@ class Decision(Struct, frozen=True):
     excluded: tuple[Exclusion, ...] = ()
     explored: bool = False
     ranking: Ranking = Ranking.SCORE
+    policy: str = ""
 
     @property
     def winner(self) -> Candidate:
@@ -119,10 +139,16 @@ class Decision(Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Return the rules that excluded endpoints, each once, by name and in order."""
-        if not self.excluded:
+        """Return the rules that excluded endpoints, each once, by name and in order.
+
+        Among them `policy:` and the version of the rules, where there are any.
+        """
+        if not self.excluded and not self.policy:
             return ()
-        return tuple(sorted({exclusion.reason.name.lower() for exclusion in self.excluded}))
+        names = {exclusion.name for exclusion in self.excluded}
+        if self.policy:
+            names.add(POLICY_PREFIX + self.policy)
+        return tuple(sorted(names))
 
     @property
     def usd_per_hour(self) -> float:
@@ -175,10 +201,30 @@ def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
             )
         )
     if excluded:
+        is_ruled = any(e.reason is ExclusionReason.RULE for e in excluded)
+        places = {name: place for place, name in enumerate(decision.rules)} if is_ruled else {}
         parts += [
-            _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, e.seen, e.limit) for e in excluded
+            _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, places.get(e.name, e.seen), e.limit)
+            if is_ruled and e.reason is ExclusionReason.RULE
+            else _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, e.seen, e.limit)
+            for e in excluded
         ]
     return b"".join(parts)
+
+
+def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
+    """Return a decision that was unpacked, with its rules by name.
+
+    `names` are what its `rules_id` stands for. An exclusion whose name is not among them stays as it was.
+    """
+    policy = next((name for name in names if name.startswith(POLICY_PREFIX)), POLICY_PREFIX)
+    excluded = tuple(
+        replace(e, rule=names[int(e.seen)].removeprefix(RULE_PREFIX))
+        if e.reason is ExclusionReason.RULE and 0 <= e.seen < len(names)
+        else e
+        for e in decision.excluded
+    )
+    return replace(decision, excluded=excluded, policy=policy.removeprefix(POLICY_PREFIX))
 
 
 def unpack(data: bytes) -> Decision:

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from entrepot.domain.endpoint import Endpoint
 from entrepot.routing.decision import Candidate, Decision, Exclusion, ExclusionReason, Ranking
 from entrepot.routing.rank import TIE
+from entrepot.routing.rule import Attribute, Rule
+
+NO_RULES_KNOWN: Mapping[str, Rule] = {}
 
 _TEXTS = {
     ExclusionReason.OPERATION: "does not serve this operation",
@@ -33,9 +36,26 @@ _TEXTS = {
 }
 
 
-def exclusion_sentence(exclusion: Exclusion, name: str) -> str:
-    """Return in one sentence why the endpoint called `name` was excluded."""
+def exclusion_sentence(exclusion: Exclusion, name: str, rules: Mapping[str, Rule] = NO_RULES_KNOWN) -> str:
+    """Return in one sentence why the endpoint called `name` was excluded.
+
+    `rules` are those that are known, by name: of one that is not, the sentence has its name alone.
+    """
+    if exclusion.reason is ExclusionReason.RULE:
+        return f"{name} {_rule_text(exclusion, rules.get(exclusion.rule))}"
     return f"{name} {_TEXTS[exclusion.reason].format(seen=exclusion.seen, limit=exclusion.limit)}"
+
+
+def _rule_text(exclusion: Exclusion, rule: Rule | None) -> str:
+    """Return which rule excludes, where it comes from, and which attribute decided."""
+    text = f"is excluded by the rule {exclusion.rule or '(unnamed)'}"
+    if rule is not None:
+        text += f" ({rule.origin}): {rule.sentence.rstrip('.')}"
+    try:
+        attribute = Attribute(abs(int(exclusion.limit))).text
+    except ValueError:  # of a later version
+        return text
+    return f"{text} - {attribute} {'is not declared' if exclusion.limit < 0 else 'decides'}"
 
 
 def reason(decision: Decision, endpoints: Sequence[Endpoint]) -> str:
