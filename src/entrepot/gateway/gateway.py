@@ -11,11 +11,14 @@ import secrets
 import traceback
 from collections import deque
 from collections.abc import Coroutine, Mapping
-from math import ceil
+from math import ceil, inf
 from random import Random
 from time import monotonic, time_ns
 
+from msgspec.structs import replace
+
 from entrepot.catalog.settings import Settings
+from entrepot.domain.claims import NO_CLAIMS
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
@@ -23,6 +26,7 @@ from entrepot.domain.outcome import Outcome
 from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
+from entrepot.gateway.claims import ClaimsReader
 from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
@@ -37,12 +41,14 @@ from entrepot.gateway.routes import CALLS, answer_read
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
+from entrepot.ledger.accounts.senders import Sender
 from entrepot.ledger.entries import NO_PRICE, Closing, Conflict, Expire, Settle, Void
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Candidate, pack
 from entrepot.routing.explain import reason
 from entrepot.routing.kpi.knowledge import Knowledge
+from entrepot.routing.policy import PolicySet
 from entrepot.wire.body import Body, parse_body
 from entrepot.wire.parts import NO_PARTS, parts_of, unbounded_field
 
@@ -94,6 +100,9 @@ class Gateway:
             settings.routing,
             knowledge,
         )
+        self.policy = PolicySet(settings.policy.rules)
+        self._rules_due_ns: float = 0
+        self._claims = ClaimsReader(self.policy, settings.policy, ledger.keys)
         self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
         self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
@@ -206,9 +215,11 @@ class Gateway:
         if isinstance(sender, Refusal):
             return sender
         key, bounded = sender.key, sender.has_hard_budget
-        body = parse_body(exchange.body, operation, caps=self.admission.caps_of(key))
+        body = self._body_of(exchange, operation, sender)
         if isinstance(body, Refusal):
             return body
+        if at_ns >= self._rules_due_ns:
+            self.obey_rules(at_ns)
         task_id = task_of(exchange, key.key_id)
         if isinstance(task_id, Refusal):
             return task_id
@@ -242,6 +253,21 @@ class Gateway:
             parts=parts_of(body.fields) if bounded else NO_PARTS,
         )
         return self.admission.begin(key, call.expected_tokens) or call
+
+    def _body_of(self, exchange: Exchange, operation: Operation, sender: Sender) -> Body | Refusal:
+        """Return the parsed body, its request with all that rules ask of it."""
+        claims = self._claims.claims_of(exchange, sender)
+        if isinstance(claims, Refusal):
+            return claims
+        body = parse_body(exchange.body, operation, caps=self.admission.caps_of(sender.key))
+        if isinstance(body, Body) and claims is not NO_CLAIMS:
+            body.request = replace(body.request, claims=claims)
+        return body
+
+    def obey_rules(self, now_ns: int) -> None:
+        """Go by the rules that are in force at an instant. Units: Unix nanoseconds."""
+        self.router.enforce(self.policy.on(now_ns))
+        self._rules_due_ns = self.policy.changes_after(now_ns) or inf
 
     def _output_limit(self, candidate: Candidate) -> int:
         """Return the limit that we set where the sender set none: it has to fit behind the prompt."""

@@ -172,7 +172,11 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
         )
         return
     balances = gateway.ledger.balances
-    names = Names(dict(balances.endpoints), dict(balances.prices))
+    names = Names(
+        dict(balances.endpoints),
+        dict(balances.prices),
+        {number: entry.rules for number, entry in tuple(balances.rules.items())},
+    )
     found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))

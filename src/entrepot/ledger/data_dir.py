@@ -47,6 +47,11 @@ class DataDir:
         return self.path / "keys.jsonl"
 
     @property
+    def policies(self) -> Path:
+        """Return the directory of the sets of rules that were in force, each under its version."""
+        return self.path / "policies"
+
+    @property
     def store(self) -> Path:
         """Return the SQLite file that the poster fills."""
         return self.path / "ledger.sqlite"

@@ -85,24 +85,28 @@ NO_RULES = RulesInForce()
 
 
 class PolicySet:
-    """All rules of a configuration, whenever they count."""
+    """All rules of a configuration, whenever they count; `enforced` are in the order in which they are asked.
+
+    `data_classes` and `purposes` are the words that they know of those, `rule_sets` the packs that a request
+    may ask for, `digest` is the version of what is enforced.
+    """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules = tuple(rules)
-        self._enforced = sorted((rule for rule in self.rules if rule.enforced), key=_order)
-        conditions = [condition for rule in self._enforced for condition in rule.conditions]
+        self.enforced = tuple(sorted((rule for rule in self.rules if rule.enforced), key=_order))
+        conditions = [condition for rule in self.enforced for condition in rule.conditions]
         self._asked = {condition.attribute for condition in conditions}
         self._tags = _texts_of(conditions, Attribute.TENANT_TAGS)
         self.data_classes = _texts_of(conditions, Attribute.REQUEST_DATA_CLASS)
         self.purposes = _texts_of(conditions, Attribute.REQUEST_PURPOSE)
-        self.rule_sets = frozenset(rule.rule_set for rule in self._enforced if rule.on_request)
-        self.digest = digest_of(self._enforced)
+        self.rule_sets = frozenset(rule.rule_set for rule in self.enforced if rule.on_request)
+        self.digest = digest_of(self.enforced)
 
     def on(self, now_ns: int) -> RulesInForce:
         """Return the rules that count at an instant. Units: Unix nanoseconds."""
         day = day_of(now_ns)
-        valid = tuple(rule for rule in self._enforced if is_valid(rule, day))
-        return RulesInForce(valid, day, self.digest if self._enforced else "")
+        valid = tuple(rule for rule in self.enforced if is_valid(rule, day))
+        return RulesInForce(valid, day, self.digest if self.enforced else "")
 
     def changes_after(self, now_ns: int) -> int | None:
         """Return the next instant at which a decision may change although nobody changed anything, or None.
@@ -111,7 +115,7 @@ class PolicySet:
         """
         today = day_of(now_ns)
         days = {
-            day for rule in self._enforced for day in (rule.valid_from, rule.valid_until) if day is not None
+            day for rule in self.enforced for day in (rule.valid_from, rule.valid_until) if day is not None
         }
         if Attribute.ENDPOINT_ATTESTED_ON in self._asked:
             days.add(today + timedelta(days=1))

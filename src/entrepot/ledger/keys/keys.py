@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.errors import DataError
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import Scope
@@ -26,6 +27,7 @@ from entrepot.ledger.keys.events import (
     BudgetSet,
     Capped,
     Created,
+    Declared,
     Event,
     KeyCaps,
     KeyChange,
@@ -45,7 +47,8 @@ class Key(Struct, frozen=True):
     """An API key as the gateway sees it.
 
     Units: `budget_nusd` nano-USD in total and hard, None without such a budget (`KeyRing.budgets` has all);
-    `created_ns` Unix nanoseconds. `team_id` is 0 for a key in no team; `tags` are those that it was given.
+    `created_ns` Unix nanoseconds. `team_id` is 0 for a key in no team; `tags` are those that it was given;
+    `claims` are what rules ask of its sender.
     """
 
     key_id: int
@@ -59,6 +62,7 @@ class Key(Struct, frozen=True):
     team_id: int = 0
     tags: tuple[int, ...] = ()
     stores_contents: bool = False
+    claims: KeyClaims = UNDECLARED
 
 
 def digest_of(secret: str | bytes) -> bytes:
@@ -195,6 +199,7 @@ class KeyRing:
             caps=event.caps,
             team_id=event.team_id,
             tags=event.tags,
+            claims=event.claims,
         )
 
     def _changed(self, event: KeyChange) -> Key:
@@ -213,6 +218,8 @@ class KeyRing:
                 return msgspec.structs.replace(key, team_id=event.team_id, tags=event.tags)
             case Storing():
                 return msgspec.structs.replace(key, stores_contents=event.stored)
+            case Declared():
+                return msgspec.structs.replace(key, claims=event.claims)
             case Created():
                 return self._created(event)
 

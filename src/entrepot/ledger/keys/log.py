@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.errors import ConfigError
 from entrepot.ledger.data_dir import DataDir, make_data_dir, write_atomically
 from entrepot.ledger.entries import Scope
@@ -27,6 +28,7 @@ from entrepot.ledger.keys.events import (
     BudgetSet,
     Capped,
     Created,
+    Declared,
     Event,
     KeyCaps,
     KeyChange,
@@ -123,6 +125,7 @@ def create_key(
     caps: KeyCaps = AS_CONFIGURED,
     team: str | None = None,
     tags: Collection[str] = (),
+    claims: KeyClaims = UNDECLARED,
 ) -> str:
     """Make a key in the data directory at `path` and return its secret, which is written nowhere.
 
@@ -140,7 +143,7 @@ def create_key(
         secret = SECRET_PREFIX + urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
         digest = digest_of(secret).hex()
         number = max(keys, default=0) + 1
-        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids))
+        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, claims))
     return secret
 
 
@@ -206,6 +209,15 @@ def set_storing(path: Path, name_or_id: str, now_ns: int, *, stored: bool) -> Ke
     Raises: ConfigError when no key in use is called so.
     """
     return _change(path, name_or_id, lambda key: Storing(now_ns, key.key_id, stored))
+
+
+def declare_key(path: Path, name_or_id: str, claims_of: Callable[[KeyClaims], KeyClaims], now_ns: int) -> Key:
+    """Change what rules ask of the sender behind a key, and return it as it is now.
+
+    `claims_of` gets what was declared before.
+    Raises: ConfigError when no key in use is called so.
+    """
+    return _change(path, name_or_id, lambda key: Declared(now_ns, key.key_id, claims_of(key.claims)))
 
 
 def assign_key(path: Path, name_or_id: str, team: str | None, tags: Collection[str], now_ns: int) -> Key:

@@ -216,6 +216,8 @@ def _copy_rest(directory: DataDir, files: _Files) -> None:
     for name in (_KNOWLEDGE, directory.format_file.name, directory.journal_id.name):
         with contextlib.suppress(FileNotFoundError):
             files.put_path(name, directory.path / name)
+    for path in sorted(directory.policies.glob("*.json")):
+        files.put_path(f"{directory.policies.name}/{path.name}", path)
 
 
 def _take(found: Iterator[tuple[str, _Source, int]], sink: _Sink, source: Path) -> Manifest:
