@@ -22,14 +22,34 @@ from entrepot.cli.budgets import (
     names_in,
     nusd_of,
 )
+from entrepot.cli.declarations import (
+    Country,
+    DataClass,
+    Declarations,
+    DefenceContractor,
+    Purpose,
+    Sector,
+    UsPerson,
+    claims_json,
+    claims_text,
+)
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import clock_text, print_columns, usd_column
+from entrepot.domain.claims import UNDECLARED
 from entrepot.domain.money import usd_text
 from entrepot.ledger.entries import Scope
 from entrepot.ledger.keys.budgets import Period
 from entrepot.ledger.keys.events import KeyCaps, KeyLimits
 from entrepot.ledger.keys.keys import Key, KeyRing, list_keys, ring_of
-from entrepot.ledger.keys.log import assign_key, create_key, revoke_key, set_caps, set_limits, set_storing
+from entrepot.ledger.keys.log import (
+    assign_key,
+    create_key,
+    declare_key,
+    revoke_key,
+    set_caps,
+    set_limits,
+    set_storing,
+)
 
 if TYPE_CHECKING:
     from entrepot.ledger.reports.report import ReportRow
@@ -55,17 +75,36 @@ NameOrId = Annotated[str, typer.Argument(help="The name or the number of the key
 @app.command()
 def create(
     data_dir: DataDir,
+    *,
     name: Annotated[str, typer.Option(help="What you call it; no two keys in use share a name.")],
     budget_usd: Annotated[
         str | None, typer.Option(help="The most that it may ever spend, such as 25 or 0.50.")
     ] = None,
     team: Annotated[str | None, typer.Option(help="The team whose budgets count it too.")] = None,
     tags: Annotated[str, typer.Option(help="Its tags, with commas between.")] = "",
+    country: Country = None,
+    us_person: UsPerson = None,
+    defence_contractor: DefenceContractor = None,
+    sector: Sector = None,
+    data_class: DataClass = None,
+    purpose: Purpose = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it. It is shown this once: only a digest of it is kept."""
+    """Make a key and print it. It is shown this once: only a digest of it is kept.
+
+    What is declared of its sender is what rules go by; what is not declared counts as what protects.
+    """
     budget_nusd = None if budget_usd is None else nusd_of(budget_usd)
-    secret = create_key(data_dir, name, budget_nusd, time_ns(), team=team, tags=names_in(tags))
+    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
+    secret = create_key(
+        data_dir,
+        name,
+        budget_nusd,
+        time_ns(),
+        team=team,
+        tags=names_in(tags),
+        claims=declared.over(UNDECLARED),
+    )
     key = next(key for key in list_keys(data_dir) if key.name == name and not key.revoked)
     if as_json:
         typer.echo(json.dumps({"key": secret, "id": key.key_id, "name": key.name}))
@@ -134,6 +173,31 @@ def assign(
     of_team = f"in team {shown['team']}" if changed.team_id else "in no team"
     tagged = ", ".join(ring.tags[tag] for tag in changed.tags) or "none"
     typer.echo(f"key {changed.key_id}, {changed.name}, is {of_team}; its tags: {tagged}")
+
+
+@app.command("set")
+def set_(
+    data_dir: DataDir,
+    key: NameOrId,
+    country: Country = None,
+    us_person: UsPerson = None,
+    defence_contractor: DefenceContractor = None,
+    sector: Sector = None,
+    data_class: DataClass = None,
+    purpose: Purpose = None,
+    as_json: AsJson = False,
+) -> None:
+    """Declare what rules ask of the sender behind a key. What is not named stays; unknown takes it back."""
+    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
+    if declared.is_empty:
+        raise typer.BadParameter("say what is declared, such as --country DE or --us-person no")
+    changed = declare_key(data_dir, key, declared.over, time_ns())
+    if as_json:
+        shown = {"id": changed.key_id, "name": changed.name, "claims": claims_json(changed.claims)}
+        typer.echo(json.dumps(shown))
+        return
+    text = claims_text(changed.claims) or "nothing"
+    typer.echo(f"declared of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
 @app.command()
@@ -233,15 +297,17 @@ def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -
         "team": [ring.teams.get(key.team_id, "") for key in keys],
         "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
         "limits": [_limits_text(key.limits) for key in keys],
+        "declared": [claims_text(key.claims) for key in keys],
         "contents": ["stored" if key.stores_contents else "" for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    for name in ("team", "tags", "limits", "contents"):
+    for name in ("team", "tags", "limits", "declared", "contents"):
         if not any(columns[name]):
             del columns[name]
-    left = ("name", "budgets", "team", "tags", "limits", "contents", "created (UTC)", "")
-    print_columns(columns, left=left, optional=("created (UTC)", "limits", "tags", "team", "contents"))
+    left = ("name", "budgets", "team", "tags", "limits", "declared", "contents", "created (UTC)", "")
+    optional = ("created (UTC)", "declared", "limits", "tags", "team", "contents")
+    print_columns(columns, left=left, optional=optional)
 
 
 def _limits_text(limits: KeyLimits) -> str:
@@ -265,6 +331,7 @@ def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object
         "team": ring.teams.get(key.team_id),
         "tags": [ring.tags[tag] for tag in key.tags],
         "limits": msgspec.structs.asdict(key.limits),
+        "claims": claims_json(key.claims),
         "stores_contents": key.stores_contents,
         "requests": row.requests if row else 0,
         "spent_usd": usd_text(row.cost_nusd if row else 0),

@@ -159,6 +159,8 @@ class Condition(Struct, frozen=True):
     def text(self) -> str:
         """Return the comparison in words: `host.owner_country in cn, ru`."""
         value = self.value
+        if self.operator is Operator.NOT_OLDER_THAN_DAYS:
+            return f"{self.attribute.text} not older than {value} days"
         shown = ", ".join(value) if isinstance(value, tuple) else str(value).lower()
         return f"{self.attribute.text} {self.operator.value.replace('_', ' ')} {shown}"
 

@@ -261,7 +261,10 @@ def create_tag(path: Path, name: str, now_ns: int) -> int:
 
 
 def erase_key_name(path: Path, key_id: int) -> None:
-    """Forget what a key, revoked or not, was called: its number, digest and budgets stay."""
+    """Forget what a key, revoked or not, was called, and what was declared of its sender.
+
+    Its number, digest and budgets stay.
+    """
     with open_key_log(make_data_dir(path)) as log:
         log.erase(key_id)
 
@@ -299,5 +302,7 @@ def _check_zone(zone: str) -> None:
 
 def _without_name(event: Event, key_id: int) -> Event:
     if isinstance(event, Created) and event.key_id == key_id:
-        return msgspec.structs.replace(event, name=ERASED)
+        return msgspec.structs.replace(event, name=ERASED, claims=UNDECLARED)
+    if isinstance(event, Declared) and event.key_id == key_id:
+        return msgspec.structs.replace(event, claims=UNDECLARED)
     return event
