@@ -14,7 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from entrepot.catalog.settings import EndpointSettings, LedgerSettings, ServerSettings
+from entrepot.catalog.settings import EndpointSettings, LedgerSettings, PolicySettings, ServerSettings
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
 from entrepot.ledger.journal.journal import SyncData, sync_data
 from entrepot.testing.gateway_here import MODEL, GatewayHere, endpoint_at, gateway_here
@@ -68,6 +69,8 @@ async def scene(
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
     change: Callable[[EndpointSettings], EndpointSettings] | None = None,
+    policy: PolicySettings | None = None,
+    claims: KeyClaims = UNDECLARED,
     **host_options: object,
 ) -> AsyncIterator[Scene]:
     """Run a gateway over so many scripted hosts; `change` may alter their endpoints."""
@@ -81,7 +84,14 @@ async def scene(
             endpoints = [change(endpoint) for endpoint in endpoints]
         here = await stack.enter_async_context(
             gateway_here(
-                endpoints, data_dir, server=server, ledger=ledger, sync=sync, budget_nusd=budget_nusd
+                endpoints,
+                data_dir,
+                server=server,
+                ledger=ledger,
+                sync=sync,
+                budget_nusd=budget_nusd,
+                policy=policy,
+                claims=claims,
             )
         )
         yield Scene(here, tuple(running))

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Annotated
 
+import msgspec
 import typer
 from msgspec import Struct
 from msgspec.structs import replace
@@ -154,10 +155,11 @@ def _instant_ns(text: str) -> int:
 def _request(path: Path) -> Request:
     try:
         body = path.read_bytes()
-        fields = json.loads(body)
+        fields = msgspec.json.decode(body)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError((f"{path} cannot be read: {error}",)) from None
-    operation = next((of for name, of in _MARKERS.items() if name in fields), Operation.CHAT)
+    named = fields if isinstance(fields, dict) else {}
+    operation = next((of for name, of in _MARKERS.items() if name in named), Operation.CHAT)
     parsed = parse_body(body, operation)
     if isinstance(parsed, Refusal):
         raise ConfigError((f"{path}: {parsed.message}",))

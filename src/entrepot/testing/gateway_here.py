@@ -16,9 +16,11 @@ from entrepot.catalog.settings import (
     EndpointSettings,
     HostSettings,
     LedgerSettings,
+    PolicySettings,
     ServerSettings,
     Settings,
 )
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.prices import Prices
@@ -146,6 +148,8 @@ async def gateway_here(
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
     seed: int = 0,
+    policy: PolicySettings | None = None,
+    claims: KeyClaims = UNDECLARED,
 ) -> AsyncIterator[GatewayHere]:
     """Run a gateway over the endpoints on a free port, with exploration off."""
     hosts = {entry.host.name: entry.host for entry in endpoints}
@@ -153,12 +157,13 @@ async def gateway_here(
         server=server or ServerSettings(),
         ledger=ledger or LedgerSettings(),
         routing=RoutingSettings(exploration_share=0.0),
+        policy=policy or PolicySettings(),
         hosts=tuple(hosts.values()),
         endpoints=tuple(endpoints),
     )
     log = io.StringIO()
     books = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES, sync=sync)
-    secret = create_key(data_dir, "test", budget_nusd, time_ns())
+    secret = create_key(data_dir, "test", budget_nusd, time_ns(), claims=claims)
     books.refresh_keys()
     knowledge = Knowledge(
         tuple(entry.endpoint for entry in endpoints), {}, settings.routing, now_s=monotonic()
