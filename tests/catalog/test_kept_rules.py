@@ -34,7 +34,7 @@ def test_rules_that_were_changed_are_no_evidence(tmp_path: Path) -> None:
     policy = PolicySet(load_pack(data_path("policy/eu-only.toml")))
     make_data_dir(tmp_path)
     keep_rules(tmp_path, policy)
-    path = tmp_path / "policies" / f"{policy.digest}.json"
+    path = tmp_path / f"policy-{policy.digest}.json"
     path.write_text(path.read_text().replace('"DE"', '"CN"'))
     assert kept_rules(tmp_path, policy.digest) == {}
     assert kept_rules(tmp_path, "000000000000") == {}
@@ -44,4 +44,4 @@ def test_without_rules_nothing_is_kept(tmp_path: Path) -> None:
     """An empty set needs no evidence."""
     make_data_dir(tmp_path)
     keep_rules(tmp_path, PolicySet())
-    assert not (tmp_path / "policies").exists()
+    assert list(tmp_path.glob("policy-*")) == []

@@ -206,6 +206,6 @@ async def test_the_rules_of_a_decision_are_found_again(tmp_path: Path) -> None:
     assert bytes.fromhex(exported["decision_bytes"]) == history.decision
     again = entrepot("policy", "export", answer.headers["x-request-id"], "--data-dir", tmp_path).json
     assert again["digest"] == exported["digest"]
-    (tmp_path / "policies" / f"{version}.json").unlink()
+    (tmp_path / f"policy-{version}.json").unlink()
     bare = entrepot("why", answer.headers["x-request-id"], "--data-dir", tmp_path, columns=200).out
     assert "is excluded by the rule no-cn - host.owner_country decides" in bare

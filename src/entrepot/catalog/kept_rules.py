@@ -27,7 +27,6 @@ def keep_rules(data_dir: Path, policy: PolicySet) -> None:
     path = _path(data_dir, policy.digest)
     try:
         if not path.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomically(path, msgspec.json.format(msgspec.json.encode(policy.enforced), indent=2))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -43,4 +42,4 @@ def kept_rules(data_dir: Path, digest: str) -> Mapping[str, Rule]:
 
 
 def _path(data_dir: Path, digest: str) -> Path:
-    return DataDir(data_dir).policies / f"{digest}.json"
+    return DataDir(data_dir).policy(digest)

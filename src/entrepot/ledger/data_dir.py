@@ -47,9 +47,13 @@ class DataDir:
         return self.path / "keys.jsonl"
 
     @property
-    def policies(self) -> Path:
-        """Return the directory of the sets of rules that were in force, each under its version."""
-        return self.path / "policies"
+    def policies(self) -> list[Path]:
+        """Return the sets of rules that were in force, each in a file under its version."""
+        return sorted(self.path.glob("policy-*.json"))
+
+    def policy(self, version: str) -> Path:
+        """Return the file of a set of rules."""
+        return self.path / f"policy-{version}.json"
 
     @property
     def store(self) -> Path:
