@@ -118,7 +118,8 @@ async def test_a_header_adds_and_never_takes_away(
         ("x-entrepot-purpose: sales\r\n", "known here: none"),
         ("x-entrepot-rules: zero-retention\r\n", "known here: only-b"),
         (f"x-entrepot-data-class: {','.join(['phi'] * 17)}\r\n", "send at most 16"),
-        (f"x-entrepot-data-class: {'x' * 513}\r\n", "has 513 bytes"),
+        (f"x-entrepot-data-class: {'x' * 257}\r\n", "has 257 bytes"),
+        ("x-entrepot-data-class: phi\r\n" * 9, "came 9 times"),
     ],
 )
 async def test_a_word_that_no_rule_knows_is_refused(tmp_path: Path, headers: str, words: str) -> None:

@@ -21,6 +21,7 @@ from entrepot.routing.policy import (
     day_of,
     in_force_always,
     judge,
+    undeclared,
 )
 from entrepot.routing.rule import (
     KINDS,
@@ -336,6 +337,13 @@ def test_forbid_wins_and_law_speaks_first() -> None:
     found = PolicySet([fine, must, house, law]).on(at_ns(DAY))
     assert [rule.id for rule in found.rules] == ["law", "house", "must", "fine"]
     assert PolicySet([fine, house]).on(at_ns(DAY)).denial(SENDER, HOST) is not None
+
+
+def test_what_rules_miss_of_an_endpoint_can_be_told_before_they_deny() -> None:
+    """So that a configuration is checked and not found out."""
+    needs = require(condition(A.ENDPOINT_BAA, Op.IS, True), condition(A.ENDPOINT_EVIDENCE, Op.DECLARED, True))
+    assert undeclared([needs, forbid(condition(A.TENANT_COUNTRY, Op.IN, "US"))], BARE) == (A.ENDPOINT_BAA,)
+    assert undeclared([needs], HOST) == ()
 
 
 def test_the_version_follows_what_is_enforced() -> None:

@@ -24,7 +24,8 @@ DATA_CLASS = b"x-entrepot-data-class"
 PURPOSE = b"x-entrepot-purpose"
 RULES = b"x-entrepot-rules"
 MOST_WORDS = 16  # of one header
-MOST_BYTES = 512
+MOST_BYTES = 256
+MOST_HEADERS = 8
 MOST_REMEMBERED = 10_000  # keys times what their clients add; each is a small value
 _ADDING = frozenset({DATA_CLASS, PURPOSE, RULES})
 
@@ -54,6 +55,8 @@ class ClaimsReader:
         if self._keys.version != self._version:
             self._found.clear()
             self._version = self._keys.version
+        if len(added) > MOST_HEADERS:
+            return _refusal(added[0][0], f"and its like came {len(added)} times; send at most {MOST_HEADERS}")
         asked = (sender.key.key_id, sender.sender_id, added)
         found = self._found.get(asked)
         if found is not None:

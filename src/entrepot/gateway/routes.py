@@ -121,6 +121,7 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "host": endpoint.host,
         "owner_country": endpoint.owner_country,
         "region": endpoint.region,
+        **_handling_json(endpoint),
         "context_length": endpoint.context_tokens,
         "max_completion_tokens": endpoint.max_output_tokens,
         "quantization": endpoint.quantization,
@@ -134,6 +135,21 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
             "failure_share": _estimate(kpis.failure_share),
             "in_flight": kpis.in_flight,
         },
+    }
+
+
+def _handling_json(endpoint: Endpoint) -> Json:
+    """Return what rules ask of an endpoint; None where nobody declared it."""
+    owners = endpoint.major_owners
+    return {
+        "country": endpoint.country,
+        "major_owners": None if owners is None else sorted(owners),
+        "trains_on_data": endpoint.trains_on_data,
+        "zero_data_retention": endpoint.zero_data_retention,
+        "retention_days": endpoint.retention_days,
+        "baa": endpoint.baa,
+        "attested_on": endpoint.attested_on,
+        "evidence": endpoint.evidence,
     }
 
 

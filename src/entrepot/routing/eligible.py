@@ -28,6 +28,8 @@ def eligible(
     `needs_price`: the key has a budget, so that what an attempt may cost has to be known.
     """
     indexes, excluded = [], []
+    if rules.rules:
+        rules = rules.applying(request.claims)
     for index, endpoint in endpoints:
         exclusion = standing_exclusion(index, endpoint, request, needs_price=needs_price, rules=rules)
         if exclusion is None:

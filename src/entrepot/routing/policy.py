@@ -13,6 +13,7 @@ Rules only exclude, so none can bring back what another excluded (forbid wins). 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -36,6 +37,8 @@ NS_PER_DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1)
 _COUNTRY_LETTERS = 2
 _NO_COUNTRIES = ("EU", "UK")  # two letters that are no code of a country in ISO 3166-1
+
+_NOBODY = Endpoint("", "", "", prices=None, context_tokens=0)
 
 Fact = str | bool | int | date | frozenset[str] | None
 
@@ -67,6 +70,11 @@ class RulesInForce(Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     day: date = _EPOCH
     digest: str = ""
+
+    def applying(self, claims: Claims) -> "RulesInForce":
+        """Return those that can exclude anybody for these facts of the sender, to ask of many endpoints."""
+        rules = tuple(rule for rule in self.rules if _may_apply(rule, claims, self.day))
+        return RulesInForce(rules, self.day, self.digest)
 
     def denial(self, claims: Claims, endpoint: Endpoint) -> Finding | None:
         """Return the first rule that excludes the endpoint, or None."""
@@ -156,6 +164,17 @@ def in_force_always(rules: Iterable[Rule], day: date) -> RulesInForce:
     return RulesInForce(ordered, day, digest_of(ordered))
 
 
+def undeclared(rules: Iterable[Rule], endpoint: Endpoint) -> tuple[Attribute, ...]:
+    """Return the attributes of an endpoint that some rule needs and nobody declared."""
+    needed = {
+        condition.attribute
+        for rule in rules
+        for condition in rule.conditions
+        if condition.attribute in _OF_ENDPOINT and condition.operator is not Operator.DECLARED
+    }
+    return tuple(sorted(of for of in needed if _OF_ENDPOINT[of](endpoint) is None))
+
+
 def is_valid(rule: Rule, day: date) -> bool:
     """Return whether the day is between the rule's first and its last."""
     begun = rule.valid_from is None or rule.valid_from <= day
@@ -195,6 +214,15 @@ def judge(rule: Rule, claims: Claims, endpoint: Endpoint, day: date) -> Finding:
     return Finding(rule, Verdict.ALLOWS, rule.holds[-1] if rule.holds else None, assumed=assumed)
 
 
+def _may_apply(rule: Rule, claims: Claims, day: date) -> bool:
+    if rule.on_request and rule.rule_set not in claims.rule_sets:
+        return False
+    return all(
+        condition.attribute >= Attribute.MODEL_NAME or is_met(condition, claims, _NOBODY, day) is not False
+        for condition in rule.when
+    )
+
+
 def is_met(condition: Condition, claims: Claims, endpoint: Endpoint, day: date) -> bool | None:
     """Return whether a condition is met, None when nobody declared what it needs."""
     attribute = condition.attribute
@@ -226,7 +254,7 @@ def _of_added(condition: Condition, declared: frozenset[str] | None, added: froz
     assert isinstance(wanted, tuple)
     values = added if declared is None else declared | added
     is_in = condition.operator is Operator.IN
-    texts = {text.casefold() for text in wanted}
+    texts = _folded(wanted)
     if any((value.casefold() in texts) is is_in for value in values):
         return True
     return None if declared is None else False
@@ -235,10 +263,10 @@ def _of_added(condition: Condition, declared: frozenset[str] | None, added: froz
 def _compared(operator: Operator, fact: Fact, value: Value, day: date) -> bool | None:
     match operator, fact, value:
         case Operator.IN | Operator.NOT_IN, str() | frozenset(), tuple():
-            values = {fact} if isinstance(fact, str) else fact
-            wanted = {text.casefold() for text in value}
-            is_among = any(one.casefold() in wanted for one in values)
-            return is_among is (operator is Operator.IN)
+            wanted = _folded(value)
+            if isinstance(fact, str):
+                return (fact.casefold() in wanted) is (operator is Operator.IN)
+            return any(one.casefold() in wanted for one in fact) is (operator is Operator.IN)
         case Operator.AT_LEAST, str(), (str(floor),):
             rank, least = QUANTIZATION_RANKS.get(fact.casefold()), QUANTIZATION_RANKS.get(floor)
             return None if rank is None or least is None else rank >= least
@@ -252,6 +280,11 @@ def _compared(operator: Operator, fact: Fact, value: Value, day: date) -> bool |
             return 0 <= (day - fact).days <= value  # one of a day to come attests nothing yet
         case _:
             return None  # a comparison that means nothing excludes, as what is unknown does
+
+
+@lru_cache(maxsize=1024)  # of the texts of rules, which are asked of every endpoint
+def _folded(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(text.casefold() for text in texts)
 
 
 _STATUSES = tuple(Status)
