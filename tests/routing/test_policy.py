@@ -264,7 +264,10 @@ def test_zero_retention_is_a_retention_of_no_days() -> None:
     ("region", "country", "denied"),
     [
         ("CN", None, True),
+        ("cn", None, True),
         ("DE", None, False),
+        ("us", None, False),
+        ("eu", None, True),
         (None, None, True),
         ("EU", None, True),
         ("us-east-1", None, True),

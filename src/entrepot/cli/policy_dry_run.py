@@ -104,12 +104,13 @@ def _print(found: DryRun) -> None:
         f"{total.calls:,} calls judged: {total.calls - total.moved - total.refused:,} stay, "
         f"{total.moved:,} move, {total.refused:,} are refused"
     )
-    if total.moved or total.refused:
+    if total.moved:
         typer.echo(
             f"moved calls were expected to cost ${total.expected_usd:.6f}, elsewhere "
-            f"${total.expected_after_usd:.6f} ({total.difference_usd:+.6f}); moved and refused ones really "
-            f"cost {dollars(total.cost_nusd)}"
+            f"${total.expected_after_usd:.6f} ({total.difference_usd:+.6f})"
         )
+    if total.moved or total.refused:
+        typer.echo(f"moved and refused calls really cost {dollars(total.cost_nusd)}")
     for name, groups in (("rule", found.by_rule), ("model", found.by_model)):
         if groups:
             typer.echo()

@@ -310,8 +310,8 @@ def _region(endpoint: Endpoint) -> Fact:
 
 def _country(endpoint: Endpoint) -> Fact:
     """Return where requests are processed: also a region that is a country, and of no other is it known."""
-    region = endpoint.region or ""
-    is_country = len(region) == _COUNTRY_LETTERS and region.isupper() and region not in _NO_COUNTRIES
+    region = (endpoint.region or "").upper()
+    is_country = len(region) == _COUNTRY_LETTERS and region.isalpha() and region not in _NO_COUNTRIES
     return region if endpoint.country is None and is_country else endpoint.country
 
 

@@ -12,7 +12,7 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import Refusal
 from entrepot.domain.request import Request
 from entrepot.routing.decision import Exclusion, ExclusionReason
-from entrepot.routing.explain import NO_RULES_KNOWN, exclusion_sentence
+from entrepot.routing.explain import NO_RULES_KNOWN, exclusion_sentence, rules_sentences
 from entrepot.routing.rule import Rule
 
 MAX_NAMED = 8
@@ -92,8 +92,13 @@ def nothing_eligible(
     last = max(exclusion.reason for exclusion in excluded)
     nearest = [exclusion for exclusion in excluded if exclusion.reason == last]
     kind = _KINDS.get(last, _PREFERENCE)
+    sentences = [
+        exclusion_sentence(gone, endpoints[gone.endpoint_index].name, rules) for gone in excluded[:MAX_NAMED]
+    ]
+    if len(excluded) > MAX_NAMED:
+        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
     message = f"No endpoint of {' or '.join(request.models)} may serve this request"
-    message += f"{_offer(last, nearest, endpoints)}: {_sentences(endpoints, excluded, rules)}. "
+    message += f"{_offer(last, nearest, endpoints)}: {'; '.join(sentences)}. "
     if last is ExclusionReason.NO_PRICE:
         message += f"{how_to_price(endpoints[nearest[0].endpoint_index])} "
     message += kind.next_step
@@ -107,28 +112,18 @@ def policy_forbidden(
     rules: Mapping[str, Rule],
 ) -> Refusal:
     """Return the refusal of a request that would be served but for the rules, which it names."""
-    names = ", ".join(dict.fromkeys(gone.rule for gone in excluded))
+    names = {gone.endpoint_index: endpoints[gone.endpoint_index].name for gone in excluded}
+    sentences = rules_sentences(excluded[:MAX_NAMED], names, rules)
+    if len(excluded) > MAX_NAMED:
+        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
     return Refusal(
         403,
         "permission_error",
         POLICY_FORBIDDEN,
-        f"Rules forbid every endpoint of {' or '.join(request.models)} that could serve this request "
-        f"({names}): "
-        f"{_sentences(endpoints, excluded, rules)}. Ask another model, or have the operator look at "
-        "`entrepot policy check`.",
+        f"Rules forbid every endpoint of {' or '.join(request.models)} that could serve this request: "
+        f"{'; '.join(sentences)}. Ask another model, or have the operator look at `entrepot policy check`.",
         "model",
     )
-
-
-def _sentences(
-    endpoints: Sequence[Endpoint], excluded: Sequence[Exclusion], rules: Mapping[str, Rule]
-) -> str:
-    sentences = [
-        exclusion_sentence(gone, endpoints[gone.endpoint_index].name, rules) for gone in excluded[:MAX_NAMED]
-    ]
-    if len(excluded) > MAX_NAMED:
-        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
-    return "; ".join(sentences)
 
 
 def how_to_price(endpoint: Endpoint) -> str:
