@@ -87,6 +87,33 @@ def test_without_keys_the_list_says_how_to_make_one(tmp_path: Path) -> None:
     assert "entrepot key create" in ran.err
 
 
+def test_a_value_of_time_is_given_changed_shown_and_taken_back(tmp_path: Path) -> None:
+    """With the key or later; the list shows it where any key has one."""
+    at = ("--data-dir", tmp_path)
+    entrepot("key", "create", "--name", "plain", *at)
+    assert "time $/h" not in entrepot("key", "list", *at).out
+    entrepot("key", "create", "--name", "a", "--value-of-time", "20", *at)
+    assert [key.usd_per_hour for key in list_keys(tmp_path)] == [None, 20.0]
+    assert "time $/h" in entrepot("key", "list", *at).out
+    assert "$0.5/h" in entrepot("key", "set", "a", "--value-of-time", "0.5", *at).out
+    assert [row["usd_per_hour"] for row in entrepot("key", "list", "--json", *at).json] == [None, 0.5]
+    assert entrepot("key", "set", "2", "--value-of-time", "0", "--json", *at).json["usd_per_hour"] == 0
+    assert "the configuration's" in entrepot("key", "set", "a", "--value-of-time", "none", *at).out
+    assert list_keys(tmp_path)[1].usd_per_hour is None
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e12", "much", ""])
+def test_what_is_no_value_of_time_is_a_usage_error(tmp_path: Path, value: str) -> None:
+    """Nothing is made or changed, and the message shows the value."""
+    at = ("--data-dir", tmp_path)
+    assert entrepot("key", "create", "--name", "a", "--value-of-time", value, *at).status == 2
+    assert list_keys(tmp_path) == ()
+    entrepot("key", "create", "--name", "a", "--value-of-time", "3", *at)
+    ran = entrepot("key", "set", "a", "--value-of-time", value, *at)
+    assert (ran.status, list_keys(tmp_path)[0].usd_per_hour) == (2, 3.0)
+    assert repr(value) in ran.err
+
+
 def test_caps_are_set_and_taken_back(tmp_path: Path) -> None:
     """Both kinds in one call; a call without options goes back to the configuration's."""
     entrepot("key", "create", "--name", "a", "--data-dir", tmp_path)

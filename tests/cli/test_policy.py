@@ -122,6 +122,15 @@ def test_check_ends_with_1_when_nothing_remains(
     assert ran.status == (0 if remaining else 1)
 
 
+def test_check_looks_at_every_model_that_a_virtual_one_stands_for(folder: Path) -> None:
+    """The rules are those of the endpoints, whatever name was asked."""
+    virtual = '[[virtual_models]]\nname = "auto/any"\nmodels = ["deepseek/deepseek-r1"]\n'
+    (folder / "entrepot.toml").write_text(virtual + CONFIG)
+    (folder / "request.json").write_text(json.dumps({**BODY, "model": "auto/any"}))
+    ran = check(folder, "--data-class", "public", "--json")
+    assert ran.json["remaining"] == ["deepseek/deepseek-r1@lambda"]
+
+
 def test_check_as_json_has_every_rule(folder: Path) -> None:
     """Also those that do not apply, with what they saw."""
     shown = check(folder, "--data-class", "public", "--json").json
@@ -173,7 +182,7 @@ def past(folder: Path) -> Path:
     )
     decisions = []
     for endpoints in (cheap_in_china, cheap_in_china[:1], (replace(fleet[0], context_tokens=1), fleet[1])):
-        decided = router_of(*endpoints).decide(chat(usd_per_hour=0.0), now_s=0.0, draw=1.0, draw_pick=0.0)
+        decided = router_of(*endpoints).decide(chat(usd_per_hour=0.0), now_s=0.0, draw=1.0)
         assert not isinstance(decided, Refusal)
         decisions.append(pack(decided, ids))
     for number, decision in enumerate((*decisions, b""), start=1):

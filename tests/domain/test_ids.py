@@ -12,6 +12,8 @@ from entrepot.domain.ids import (
     instant_ns,
     request_id_from_text,
     request_id_text,
+    session_of,
+    task_id_of,
 )
 
 instants = st.integers(0, 2**63 - 1)
@@ -63,3 +65,12 @@ def test_the_text_of_an_id_is_read_back(nonce: int, now_ns: int) -> None:
 def test_what_is_not_one_of_ours_is_told_apart(text: str) -> None:
     """A host's own id, or a part of ours, is no id and no error."""
     assert request_id_from_text(text) is None
+
+
+@given(st.integers(1, 2**63 - 1), st.binary(max_size=300))
+def test_a_conversation_and_a_task_of_one_name_have_numbers_of_their_own(key_id: int, name: bytes) -> None:
+    """63 bits, never 0, and the same each time; another key's is another."""
+    session = session_of(key_id, name)
+    assert 0 < session < 2**63
+    assert session == session_of(key_id, name)
+    assert session not in (task_id_of(key_id, name), session_of(key_id - 1, name))

@@ -40,7 +40,7 @@ REFUSED_BODIES = {
     "wrong type of a limit": (chat(max_tokens="ten"), 400, "max_tokens"),
     "unknown model": (chat(model="deepseek/deepseek-r2"), 404, R1),
     "unknown field of slo": (chat(slo={"usd_per_hours": 1}), 400, "usd_per_hour"),
-    "slo.probability": (chat(slo={"probability": 0.9}), 400, "probability"),
+    "slo.probability": (chat(slo={"probability": 1}), 400, "probability"),
     "a prompt that no window holds": (chat(TOO_MANY_WORDS), 400, "163,840"),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ from typing import Any
 
 from entrepot.catalog.settings import EndpointSettings, LedgerSettings, PolicySettings, ServerSettings
 from entrepot.domain.claims import UNDECLARED, KeyClaims
+from entrepot.domain.virtual import VirtualModel
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
 from entrepot.ledger.journal.journal import SyncData, sync_data
 from entrepot.testing.gateway_here import MODEL, GatewayHere, endpoint_at, gateway_here
@@ -68,6 +69,7 @@ async def scene(
     ledger: LedgerSettings | None = None,
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
+    virtual_models: Sequence[VirtualModel] = (),
     change: Callable[[EndpointSettings], EndpointSettings] | None = None,
     policy: PolicySettings | None = None,
     claims: KeyClaims = UNDECLARED,
@@ -92,6 +94,7 @@ async def scene(
                 budget_nusd=budget_nusd,
                 policy=policy,
                 claims=claims,
+                virtual_models=virtual_models,
             )
         )
         yield Scene(here, tuple(running))

@@ -100,11 +100,11 @@ CHAT: dict[str, tuple[object, int, str, str | None, str]] = {
     ),
     "slo unknown field": (chat(slo={"tfft_s": 1}), 400, "unknown_field", "slo.tfft_s", "slo.ttft_s"),
     "slo.probability": (
-        chat(slo={"probability": 0.9}),
+        chat(slo={"probability": 1}),
         400,
-        "unsupported_field",
+        "invalid_value",
         "slo.probability",
-        "not supported",
+        "below 1",
     ),
     "slo negative": (chat(slo={"ttft_s": -1}), 400, "invalid_value", "slo.ttft_s", "at least 0"),
     "slo infinite": (

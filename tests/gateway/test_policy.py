@@ -170,11 +170,11 @@ async def test_a_rule_begins_and_ends_with_its_day(tmp_path: Path) -> None:
         gateway, day_ns = stage.here.gateway, 86_400 * 10**9
         found = []
         for later_ns in (0, day_ns, 2 * day_ns):
-            gateway.obey_rules(time_ns() + later_ns)
+            gateway.rules.obey(time_ns() + later_ns)
             found.append([rule.id for rule in gateway.router.rules.rules])
         assert found == [[], ["no-cn"], []]
-        gateway.policy = PolicySet([replace(NO_CN, valid_from=today)])
-        gateway.obey_rules(time_ns() - day_ns)  # as if the last request had come before midnight
+        gateway.rules.policy = PolicySet([replace(NO_CN, valid_from=today)])
+        gateway.rules.obey(time_ns() - day_ns)  # as if the last request had come before midnight
         assert gateway.router.rules.rules == ()
         stage.b.script(ANSWER)
         assert (await stage.here.post(chat())).headers["x-entrepot-endpoint"] == f"{MODEL}@b"
@@ -184,11 +184,11 @@ async def test_a_rule_begins_and_ends_with_its_day(tmp_path: Path) -> None:
 async def test_the_rules_of_a_decision_are_found_again(tmp_path: Path) -> None:
     """By the journal alone: which rules excluded whom, and which version of the rules it was."""
     async with scene(tmp_path, hosts=3, change=owned, policy=rules(NO_CN, PHI)) as stage:
-        keep_rules(tmp_path, stage.here.gateway.policy)
+        keep_rules(tmp_path, stage.here.gateway.rules.policy)
         stage.b.script(ANSWER)
         answer = await stage.here.post(chat())
         await stage.ended()
-        version = stage.here.gateway.policy.digest
+        version = stage.here.gateway.rules.policy.digest
         history = account(tmp_path, answer.headers["x-request-id"])
     assert history is not None
     assert history.rules == (f"policy:{version}", "rule:no-cn", "rule:phi-baa")

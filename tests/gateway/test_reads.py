@@ -9,7 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
+from entrepot.catalog.settings import EndpointSettings
+from entrepot.domain.estimate import Basis, Estimate
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.ledger.keys.log import create_key
 from entrepot.testing.gateway_here import MODEL, Answer, GatewayHere
 from entrepot.testing.scripted_host import (
@@ -48,6 +52,53 @@ async def test_the_models_are_listed_as_openai_lists_them(tmp_path: Path) -> Non
         assert model["context_length"] == 100_000
         assert (await s.here.get(f"/v1/models/{MODEL}")).json == model
         assert (await s.here.get(f"/v1/models/{MODEL}?x=1")).json == model
+
+
+async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> None:
+    """In OpenAI's shape as any other, with what its members offer together; what is ours has our name."""
+    share = Estimate(0.82, Basis.DECLARED, source="entrepot.toml")
+    virtual = VirtualModel("auto/coder", (Member("b/y", share), Member(MODEL)), 0.7)
+
+    def other(entry: EndpointSettings) -> EndpointSettings:
+        if entry.host.name == "a":
+            return entry
+        endpoint = replace(entry.endpoint, model="b/y", name="b/y@b", context_tokens=200_000)
+        return replace(entry, endpoint=endpoint)
+
+    async with scene(tmp_path, virtual_models=(virtual,), change=other) as s:
+        listed = {model["id"]: model for model in await data_at(s.here, "/v1/models")}
+        assert list(listed) == ["auto/coder", "b/y", MODEL]
+        assert listed["auto/coder"] == {
+            "id": "auto/coder",
+            "object": "model",
+            "created": 0,
+            "owned_by": "auto",
+            "context_length": 200_000,
+            "endpoints": 2,
+            "simulated": False,
+            "origin_country": None,
+            "entrepot": {
+                "virtual": True,
+                "members": [
+                    {
+                        "model": "b/y",
+                        "success_share": {
+                            "value": 0.82,
+                            "basis": "declared",
+                            "count": 0.0,
+                            "age_s": None,
+                            "source": "entrepot.toml",
+                        },
+                    },
+                    {"model": MODEL, "success_share": None},
+                ],
+                "min_success_share": 0.7,
+            },
+        }
+        assert "entrepot" not in listed[MODEL]
+        assert (await s.here.get("/v1/models/auto/coder")).json == listed["auto/coder"]
+        data = await data_at(s.here, "/v1/models/auto/coder/endpoints")
+        assert [endpoint["name"] for endpoint in data["endpoints"]] == [f"{MODEL}@a", "b/y@b"]
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,14 @@ def chat(
 
 def decide(router: Router, request: Request, *, now_s: float = 0.0, draw: float = 1.0) -> Decision:
     """Return the decision of a request that is expected to be served."""
-    decision = router.decide(request, now_s=now_s, draw=draw, draw_pick=0.0)
+    decision = router.decide(request, now_s=now_s, draw=draw)
     assert isinstance(decision, Decision), decision
     return decision
 
 
 def refuse(router: Router, request: Request, *, needs_price: bool = False) -> Refusal:
     """Return the refusal of a request that is expected to be refused."""
-    refusal = router.decide(request, now_s=0.0, draw=1.0, draw_pick=0.0, needs_price=needs_price)
+    refusal = router.decide(request, now_s=0.0, draw=1.0, needs_price=needs_price)
     assert isinstance(refusal, Refusal), refusal
     return refusal
 

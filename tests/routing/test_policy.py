@@ -465,6 +465,6 @@ def test_rules_that_change_change_the_plans() -> None:
     router = ruled()
     assert len(decide(router, chat()).candidates) == 2
     router.enforce(PolicySet([ONLY_US]).on(at_ns(DAY)))
-    decision = router.decide(chat(), now_s=0.0, draw=1.0, draw_pick=0.0)
+    decision = router.decide(chat(), now_s=0.0, draw=1.0)
     assert isinstance(decision, Decision)
     assert len(decision.candidates) == 1

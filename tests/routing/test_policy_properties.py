@@ -16,7 +16,9 @@ from entrepot.routing.decision import Decision
 from entrepot.routing.eligible import eligible
 from entrepot.routing.policy import PolicySet, RulesInForce
 from entrepot.routing.rule import KINDS, OPERATORS, Attribute, Condition, Effect, Kind, Operator, Rule, Status
-from tests.routing.test_choose_properties import cases, fleets, trained
+from entrepot.routing.settings import RoutingSettings
+from tests.routing.builders import router_of, seen
+from tests.routing.test_choose_properties import fleets, requests
 
 TODAY = date(2026, 11, 26)
 NOW_NS = (TODAY - date(1970, 1, 1)).days * 86_400 * 10**9
@@ -110,7 +112,7 @@ def left(request: Request, fleet: list[Endpoint], policy: list[Rule]) -> set[int
 
 
 @settings(deadline=None)
-@given(fleets_of_hosts, cases[1], claims(), sets_of_rules, rules())
+@given(fleets_of_hosts, requests(), claims(), sets_of_rules, rules())
 def test_one_rule_more_never_adds_an_endpoint(
     fleet: list[Endpoint], request: Request, sender: Claims, policy: list[Rule], one_more: Rule
 ) -> None:
@@ -122,7 +124,7 @@ def test_one_rule_more_never_adds_an_endpoint(
 
 
 @settings(deadline=None)
-@given(fleets_of_hosts, cases[1], claims(), sets_of_rules, word_sets, word_sets, st.booleans())
+@given(fleets_of_hosts, requests(), claims(), sets_of_rules, word_sets, word_sets, st.booleans())
 def test_a_header_never_widens_the_eligible_set(
     fleet: list[Endpoint],
     request: Request,
@@ -144,7 +146,7 @@ def test_a_header_never_widens_the_eligible_set(
 
 
 @settings(deadline=None)
-@given(fleets_of_hosts, cases[1], claims(), sets_of_rules)
+@given(fleets_of_hosts, requests(), claims(), sets_of_rules)
 def test_what_a_sender_does_not_declare_never_widens_the_eligible_set(
     fleet: list[Endpoint], request: Request, sender: Claims, policy: list[Rule]
 ) -> None:
@@ -156,7 +158,7 @@ def test_what_a_sender_does_not_declare_never_widens_the_eligible_set(
 
 
 @settings(deadline=None)
-@given(fleets_of_hosts, cases[1], claims(), sets_of_rules)
+@given(fleets_of_hosts, requests(), claims(), sets_of_rules)
 def test_only_the_facts_that_rules_ask_for_matter(
     fleet: list[Endpoint], request: Request, sender: Claims, policy: list[Rule]
 ) -> None:
@@ -168,13 +170,19 @@ def test_only_the_facts_that_rules_ask_for_matter(
 
 
 @settings(deadline=None)
-@given(fleets_of_hosts, *cases[1:], claims(), sets_of_rules)
+@given(
+    fleets_of_hosts,
+    requests(),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 4),
+    claims(),
+    sets_of_rules,
+)
 def test_no_candidate_is_one_that_a_rule_excludes(
     fleet: list[Endpoint],
     request: Request,
     draw: float,
-    draw_pick: float,
-    observed: list[int],
+    observed: int,
     sender: Claims,
     policy: list[Rule],
 ) -> None:
@@ -182,9 +190,10 @@ def test_no_candidate_is_one_that_a_rule_excludes(
     request = replace(request, claims=sender)
 
     def decided() -> tuple[Router, object]:
-        router = trained(fleet, observed)
+        router = router_of(*fleet, settings=RoutingSettings(exploration_share=0.5))
+        router.knowledge.observe(seen(observed % len(fleet), 1.0, ttft_s=3.0, tpot_s=0.02, output_tokens=900))
         router.enforce(in_force(policy))
-        return router, router.decide(request, now_s=20.0, draw=draw, draw_pick=draw_pick)
+        return router, router.decide(request, now_s=20.0, draw=draw)
 
     router, decision = decided()
     if isinstance(decision, Decision):

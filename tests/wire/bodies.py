@@ -7,7 +7,9 @@ from typing import Any
 
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import Refusal
-from entrepot.wire.body import DEFAULT_CAPS, Body, Caps, host_body, parse_body
+from entrepot.domain.request import SenderFacts
+from entrepot.wire.body import NOBODY, Body, host_body, parse_body
+from entrepot.wire.body_wishes import DEFAULT_CAPS, Caps
 
 CHAT, COMPLETION, EMBEDDING = Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING
 MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]}'
@@ -23,16 +25,28 @@ def parsed(operation: Operation = CHAT, /, **fields: object) -> Body:
     return accepted(json.dumps(MINIMAL[operation] | fields).encode(), operation)
 
 
-def accepted(text: bytes, operation: Operation = CHAT, caps: Caps = DEFAULT_CAPS) -> Body:
+def accepted(
+    text: bytes,
+    operation: Operation = CHAT,
+    caps: Caps = DEFAULT_CAPS,
+    sender: SenderFacts = NOBODY,
+    session: int = 0,
+    known_models: tuple[str, ...] = (),
+) -> Body:
     """Return the body in `text`, which must be right."""
-    body = parse_body(text, operation, caps=caps)
+    body = parse_body(text, operation, caps=caps, sender=sender, session=session, known_models=known_models)
     assert isinstance(body, Body), body
     return body
 
 
-def refused(text: bytes, operation: Operation = CHAT, caps: Caps = DEFAULT_CAPS) -> Refusal:
+def refused(
+    text: bytes,
+    operation: Operation = CHAT,
+    caps: Caps = DEFAULT_CAPS,
+    known_models: tuple[str, ...] = (),
+) -> Refusal:
     """Return why a body is refused, which it must be, as a 400 of OpenAI's type that says what to do."""
-    refusal = parse_body(text, operation, caps=caps)
+    refusal = parse_body(text, operation, caps=caps, known_models=known_models)
     assert isinstance(refusal, Refusal), refusal
     assert (refusal.http_status, refusal.type) == (400, "invalid_request_error")
     assert refusal.message.endswith((".", "?"))

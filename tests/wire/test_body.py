@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import fields as struct_fields
 
 from entrepot.domain.endpoint import Operation
-from entrepot.domain.request import MaxPrice, Preferences, Slo
+from entrepot.domain.ids import session_of
+from entrepot.domain.request import DEFAULT_PROBABILITY, MaxPrice, Preferences, SenderFacts, Slo
 from entrepot.wire.body import host_body
 from entrepot.wire.body_shape import Provider, SloShape
+from entrepot.wire.body_wishes import Caps
 from tests.wire.bodies import CHAT, COMPLETION, EMBEDDING, MESSAGES, MINIMAL, accepted, parsed, sent
 
 Fields = dict[str, object]
@@ -31,8 +33,8 @@ def test_a_minimal_request_is_read() -> None:
     assert not body.include_usage
 
 
-def test_models_are_fallbacks_after_the_model() -> None:
-    """OpenRouter's list: without `model` its first is the model; no model is tried twice."""
+def test_the_model_is_the_first_of_the_models() -> None:
+    """OpenRouter's list: without `model` its first is the model; no model is in it twice."""
     assert parsed(models=["b/b", "deepseek/deepseek-r1", "b/b"]).request.models == (
         "deepseek/deepseek-r1",
         "b/b",
@@ -93,6 +95,7 @@ def test_parameters_are_what_an_endpoint_might_not_take() -> None:
         provider={},
         slo={},
         models=[],
+        route="fallback",
         tools=[],
         temperature=1,
         max_tokens=5,
@@ -150,6 +153,24 @@ def test_sort_has_a_long_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "in_order"),
+    [
+        ({}, False),
+        ({"route": None}, False),
+        ({"route": "fallback"}, True),
+        ({"route": "sort"}, False),
+        ({"provider": {"sort": "price"}}, False),
+        ({"provider": {"sort": {"partition": "model"}}}, True),
+        ({"provider": {"sort": {"by": "price", "partition": "none"}}}, False),
+        ({"route": "fallback", "provider": {"sort": {"partition": "model"}}}, True),
+    ],
+)
+def test_models_are_one_set_unless_an_order_is_asked_for(fields: Fields, in_order: bool) -> None:
+    """OpenRouter's two fields for it: the older `route`, and `provider.sort.partition`."""
+    assert parsed(models=["a/x", "b/y"], **fields).request.in_order is in_order
+
+
+@pytest.mark.parametrize(
     ("usd", "nusd"),
     [
         ("0.1", 100_000_000),
@@ -171,7 +192,67 @@ def test_dollars_become_exact_nano_dollars_rounded_up(usd: str, nusd: int) -> No
 def test_the_slo_object_is_read() -> None:
     """Seconds, tokens per second and USD per hour as they are, dollars as nano-dollars."""
     slo = {"ttft_s": 0.5, "tokens_per_s": 30, "answer_s": 20, "max_usd": 0.01, "usd_per_hour": 0}
-    assert parsed(slo=slo).request.slo == Slo(0.5, 30.0, 20.0, 10_000_000, 0.0)
+    assert parsed(slo=slo).request.slo == Slo(0.5, 30.0, 20.0, 10_000_000, 0.0, DEFAULT_PROBABILITY)
+    sure = {"probability": 0.99, "otherwise": "nearest"}
+    assert parsed(slo=sure).request.slo == Slo(probability=0.99, serves_nearest=True)
+    assert not parsed(slo={"otherwise": "refuse"}).request.slo.serves_nearest
+
+
+# -- what is known of the sender
+
+
+def test_the_request_tells_whose_it_is() -> None:
+    """Its key and its task tag say whose verbosity counts."""
+    request = accepted(json.dumps(MINIMAL[CHAT]).encode(), sender=SenderFacts(7, 3)).request
+    assert (request.key_id, request.tag_id, request.slo) == (7, 3, Slo())
+
+
+@pytest.mark.parametrize(
+    ("slo", "usd_per_hour"),
+    [
+        (None, 20.0),
+        ({}, 20.0),
+        ({"ttft_s": 1}, 20.0),
+        ({"usd_per_hour": 0}, 0.0),
+        ({"usd_per_hour": 30}, 30.0),
+    ],
+)
+def test_the_value_of_time_of_a_key_counts_where_the_request_names_none(
+    slo: object, usd_per_hour: float
+) -> None:
+    """The request's own word wins, 0 included."""
+    text = json.dumps(MINIMAL[CHAT] | {"slo": slo}).encode()
+    assert accepted(text, sender=SenderFacts(1, 0, 20.0)).request.slo.usd_per_hour == usd_per_hour
+
+
+def test_the_value_of_time_of_a_key_is_held_within_its_caps() -> None:
+    """What a request could not name, a key does not get around."""
+    body = accepted(
+        json.dumps(MINIMAL[CHAT]).encode(), caps=Caps(usd_per_hour=8), sender=SenderFacts(1, 0, 20)
+    )
+    assert body.request.slo == Slo(usd_per_hour=8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, None),
+        ({"user": "u"}, b"u"),
+        ({"user": "u", "prompt_cache_key": "c"}, b"c"),
+        ({"user": "u", "prompt_cache_key": "c", "session_id": "s"}, b"s"),
+        ({"user": "u", "prompt_cache_key": None, "session_id": ""}, b"u"),
+        ({"user": 5}, None),
+        ({"user": {"a": "b"}}, None),
+    ],
+)
+def test_a_conversation_is_what_the_sender_calls_it(fields: Fields, name: bytes | None) -> None:
+    """A digest, of the key too: two senders may use one name. What is not a text is the host's to refuse."""
+    text = json.dumps(MINIMAL[CHAT] | fields).encode()
+    session = accepted(text, sender=SenderFacts(7)).request.session
+    assert session == (0 if name is None else session_of(7, name))
+    assert 0 <= session < 2**63
+    assert session == 0 or session != accepted(text, sender=SenderFacts(8)).request.session
+    assert accepted(text, sender=SenderFacts(7), session=5).request.session == 5
 
 
 # -- what the host gets
@@ -186,7 +267,7 @@ def test_unknown_fields_reach_the_host_as_they_were_written() -> None:
 
 def test_the_model_is_rewritten_and_our_fields_are_removed() -> None:
     """A host sees its own name for the model, and none of our wishes."""
-    body = parsed(models=["b/b"], provider={"order": ["a"]}, slo={"ttft_s": 1}, temperature=0)
+    body = parsed(models=["b/b"], route="sort", provider={"order": ["a"]}, slo={"ttft_s": 1}, temperature=0)
     assert sent(body) == MINIMAL[CHAT] | {"model": "r1", "temperature": 0}
     assert sent(parsed(model=None, models=["b/b"]), model='quo"te')["model"] == 'quo"te'
 

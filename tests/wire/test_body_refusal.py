@@ -12,7 +12,7 @@ from msgspec.structs import fields as struct_fields
 
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import Refusal
-from entrepot.wire.body import Body, Caps, host_body, parse_body
+from entrepot.wire.body import Body, host_body, parse_body
 from entrepot.wire.body_refusal import EXPECTED
 from entrepot.wire.body_shape import (
     SHAPES,
@@ -23,6 +23,7 @@ from entrepot.wire.body_shape import (
     SortBy,
     StreamOptions,
 )
+from entrepot.wire.body_wishes import Caps
 from tests.wire.bodies import (
     CHAT,
     COMPLETION,
@@ -164,6 +165,20 @@ def test_a_body_that_cannot_be_read_is_refused(name: str) -> None:
         (CHAT, {"slo": {"ttft_s": "1"}}, "slo.ttft_s", 'the string "1"'),
         (CHAT, {"slo": {"answer_s": True}}, "slo.answer_s", "is true;"),
         (CHAT, {"slo": {"max_usd": -1}}, "slo.max_usd", "is -1;"),
+        (CHAT, {"slo": {"probability": 0}}, "slo.probability", "above 0 and below 1"),
+        (CHAT, {"slo": {"probability": 1}}, "slo.probability", "above 0 and below 1"),
+        (CHAT, {"slo": {"probability": 95}}, "slo.probability", "is 95;"),
+        (CHAT, {"slo": {"probability": "p95"}}, "slo.probability", 'the string "p95"'),
+        (CHAT, {"slo": {"otherwise": "serve"}}, "slo.otherwise", '"nearest"'),
+        (CHAT, {"slo": {"otherwise": True}}, "slo.otherwise", "is true;"),
+        (CHAT, {"route": "random"}, "route", '"fallback"'),
+        (CHAT, {"route": ["fallback"]}, "route", "an array"),
+        (
+            CHAT,
+            {"provider": {"sort": {"by": "price", "partition": "host"}}},
+            "provider.sort.partition",
+            '"model"',
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_was_seen_and_expected(
@@ -210,8 +225,6 @@ def test_an_unknown_wish_is_refused_with_the_nearest_known(fields: Fields, param
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"slo": {"probability": 0.9}}, "slo.probability"),
-        ({"provider": {"sort": {"by": "price", "partition": "none"}}}, "provider.sort.partition"),
         ({"provider": {"max_price": {"image": 1}}}, "provider.max_price.image"),
         ({"provider": {"max_price": {"audio": "1"}}}, "provider.max_price.audio"),
         ({"provider": {"preferred_max_latency": {"p90": 2}}}, "provider.preferred_max_latency.p90"),
@@ -224,6 +237,34 @@ def test_what_cannot_be_honoured_yet_is_refused_by_name(fields: Fields, param: s
     refusal = refused_with(**fields)
     assert (refusal.code, refusal.param) == ("unsupported_field", param)
     assert f"{param} is not supported yet" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "word"),
+    [
+        (
+            {"route": "fallback", "provider": {"sort": {"partition": "none"}}},
+            "route",
+            'route "fallback" and provider.sort.partition "none" contradict',
+        ),
+        ({"route": "sort", "provider": {"sort": {"partition": "model"}}}, "route", "send one of them"),
+        (
+            {"model": "a/x:floor", "provider": {"sort": "latency"}},
+            "provider.sort",
+            "a suffix of a model sorts by price, provider.sort by latency",
+        ),
+        (
+            {"model": "a/x:floor", "models": ["b/y:nitro"]},
+            "models",
+            "a/x:floor by price and b/y:nitro by throughput",
+        ),
+    ],
+)
+def test_wishes_that_contradict_each_other_are_refused(fields: Fields, param: str, word: str) -> None:
+    """To follow one of them would be to ignore the other in silence."""
+    refusal = refused(json.dumps(MINIMAL[CHAT] | fields).encode(), known_models=("a/x", "b/y"))
+    assert (refusal.code, refusal.param) == ("contradictory_values", param)
+    assert word in refusal.message
 
 
 def test_a_key_may_ask_for_no_more_than_its_caps() -> None:
@@ -279,6 +320,8 @@ _near_right = st.fixed_dictionaries(
     optional={
         "model": _values,
         "models": _values,
+        "route": _values,
+        "user": _values,
         "messages": _values | st.lists(st.fixed_dictionaries({"role": _values}), max_size=2),
         "prompt": _values,
         "input": _values,
@@ -310,7 +353,7 @@ def test_no_json_makes_the_parser_fail(fields: dict[str, Any], operation: Operat
     if isinstance(body, Refusal):
         refused(text, operation)
         return
-    ours = ("provider", "slo", "models", "model", "stream_options")
+    ours = ("provider", "slo", "models", "model", "route", "stream_options")
     kept = {name: value for name, value in whole.items() if name not in ours}
     reply = sent(body)
     assert {name: value for name, value in reply.items() if name not in ours} == kept

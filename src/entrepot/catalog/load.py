@@ -16,6 +16,7 @@ import msgspec
 from entrepot.catalog.declared import MODEL_NAME, declared_estimate
 from entrepot.catalog.load_hosts import load_hosts
 from entrepot.catalog.load_rules import load_policy
+from entrepot.catalog.load_virtual import load_virtual_models
 from entrepot.catalog.outside import Outside
 from entrepot.catalog.reading import Reading, Table, shown
 from entrepot.catalog.settings import LedgerSettings, RequestCaps, ServerSettings, Settings
@@ -53,6 +54,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "assumed_verbosity_tokens": (1, 1e9),
     "assumed_bytes_per_token": (0.01, 1e6),
     "assumed_failure_share": (0, 1),
+    "assumed_prefill_tokens_per_s": (1e-3, 1e12),
     "usd_per_hour": (0, 1e9),
     "seconds": (0, 1e9),
 }
@@ -70,16 +72,17 @@ def load_settings(path: Path, environ: Mapping[str, str], *, reads_secrets: bool
     root = reading.root
     declared = _models(root, path.name)
     hosts, endpoints = load_hosts(root, declared, outside, path.name)
-    undeclared = {entry.endpoint.model: Model(entry.endpoint.model) for entry in endpoints}
+    served = {entry.endpoint.model: Model(entry.endpoint.model) for entry in endpoints}
     settings = Settings(
         server=_server(root.section("server"), outside),
         ledger=_ledger(root.section("ledger"), outside),
         routing=_section(root, "routing", RoutingSettings()),
         caps=_section(root, "caps", RequestCaps()),
         policy=load_policy(root, reading, path.parent),
-        models=tuple((undeclared | declared).values()),
+        models=tuple((served | declared).values()),
         hosts=hosts,
         endpoints=endpoints,
+        virtual_models=load_virtual_models(root, declared, served, path.name),
     )
     root.finish()
     reading.finish()
@@ -146,11 +149,13 @@ def _models(root: Table, source: str) -> dict[str, Model]:
             table.problem("name", f"{name} is described twice")
         verbosity = table.number("verbosity_tokens", None, least=1, most=1e9)
         bytes_per_token = table.number("bytes_per_token", None, least=0.01, most=1e6)
+        success_share = table.number("success_share", None, least=0, most=1, above=True)
         models[name] = Model(
             name=name,
             origin_country=table.country("origin_country"),
             verbosity_tokens=declared_estimate(verbosity, source),
             bytes_per_token=declared_estimate(bytes_per_token, source),
+            success_share=declared_estimate(success_share, source),
         )
         table.finish()
     return models

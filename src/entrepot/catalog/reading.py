@@ -273,6 +273,23 @@ class Table:
                 path = (*self.path, key, index)
                 self._reading.problem(path, f"expected a table, found {_type_name(item)}")
 
+    def texts_or_tables(self, key: str) -> Iterator[str | Table]:
+        """Yield the entries of the array under `key`, each a text or a table."""
+        value = self._value(key)
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self._wrong_type(key, "an array", value, None)
+            return
+        for index, item in enumerate(value):
+            path = (*self.path, key, index)
+            if isinstance(item, str) and item.strip():
+                yield item
+            elif isinstance(item, dict):
+                yield Table(self._reading, path, item)
+            else:
+                self._reading.problem(path, f"expected a text or a table, found {_type_name(item)}")
+
     def raw(self, key: str) -> object | None:
         """Return the value as `tomllib` gave it; for keys with more than one form."""
         return self._value(key)

@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.domain.virtual import VirtualModel
 from entrepot.routing.rule import Rule
 from entrepot.routing.settings import RoutingSettings
 
@@ -157,3 +158,4 @@ class Settings(Struct, frozen=True):
     models: tuple[Model, ...] = ()
     hosts: tuple[HostSettings, ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()
+    virtual_models: tuple[VirtualModel, ...] = ()

@@ -20,6 +20,7 @@ from entrepot.catalog.show_prices import instant_text, price_fields, rate_tables
 from entrepot.catalog.show_rules import policy_fields, rule_fields, rule_text
 from entrepot.domain.endpoint import Model, Operation
 from entrepot.domain.estimate import Estimate
+from entrepot.domain.virtual import Member, VirtualModel
 
 ENVIRONMENT_ORIGIN = "environment variable "
 FILE_ORIGIN = "file "
@@ -47,6 +48,8 @@ def settings_text(settings: Settings, *, as_json: bool = False) -> str:
             lines.append(f"# from the pack {rule.rule_set}: {rule_text(rule)}")
         else:
             lines += ["[[rules]]", *_lines(rule_fields(rule)), ""]
+    for virtual in settings.virtual_models:
+        lines += ["[[virtual_models]]", *_lines(_virtual_fields(virtual)), ""]
     shown = hosts_toml(settings.models, settings.hosts, settings.endpoints, spell_defaults=True)
     return "\n".join(lines) + "\n" + shown
 
@@ -63,6 +66,7 @@ def settings_data(settings: Settings) -> dict[str, object]:
         _plain_table({**rule_fields(rule), "pack": rule.rule_set or None}) for rule in settings.policy.rules
     ]
     data["models"] = [_plain(_model_fields(model)) for model in settings.models]
+    data["virtual_models"] = [_plain(_virtual_fields(virtual)) for virtual in settings.virtual_models]
     data["hosts"] = [
         {
             **_plain_table(_host_fields(host, spell_defaults=True)),
@@ -103,7 +107,22 @@ def _model_fields(model: Model) -> dict[str, object]:
         "origin_country": model.origin_country,
         "verbosity_tokens": _declared(model.verbosity_tokens),
         "bytes_per_token": _declared(model.bytes_per_token),
+        "success_share": _declared(model.success_share),
     }
+
+
+def _virtual_fields(virtual: VirtualModel) -> dict[str, object]:
+    return {
+        "name": virtual.name,
+        "models": [_member(member) for member in virtual.members],
+        "min_success_share": virtual.min_success_share,
+    }
+
+
+def _member(member: Member) -> object:
+    if member.success_share is None:
+        return member.model
+    return {"model": member.model, "success_share": member.success_share.value}
 
 
 def _host_fields(host: HostSettings, *, spell_defaults: bool) -> dict[str, object]:

@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "policy": ("policy", None),
     "ledger": ("ledger", None),
     "data": ("data", None),
+    "replay": ("replay", "replay"),
     "host": ("host", None),
 }
 

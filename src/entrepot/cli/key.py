@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from math import nan
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ from entrepot.ledger.keys.log import (
     set_caps,
     set_limits,
     set_storing,
+    set_value_of_time,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+NOT_SET = "none"
 MOST = 1e9  # a finite end for what may be typed; requests are bounded by far less
 
 app = typer.Typer(
@@ -88,6 +91,13 @@ def create(
     sector: Sector = None,
     data_class: DataClass = None,
     purpose: Purpose = None,
+    value_of_time: Annotated[
+        str,
+        typer.Option(
+            metavar="USD_PER_HOUR",
+            help="What an hour of waiting is worth where a request does not say so.",
+        ),
+    ] = NOT_SET,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only a digest of it is kept.
@@ -104,6 +114,7 @@ def create(
         team=team,
         tags=names_in(tags),
         claims=declared.over(UNDECLARED),
+        usd_per_hour=_usd_per_hour(value_of_time),
     )
     key = next(key for key in list_keys(data_dir) if key.name == name and not key.revoked)
     if as_json:
@@ -175,31 +186,6 @@ def assign(
     typer.echo(f"key {changed.key_id}, {changed.name}, is {of_team}; its tags: {tagged}")
 
 
-@app.command("set")
-def set_(
-    data_dir: DataDir,
-    key: NameOrId,
-    country: Country = None,
-    us_person: UsPerson = None,
-    defence_contractor: DefenceContractor = None,
-    sector: Sector = None,
-    data_class: DataClass = None,
-    purpose: Purpose = None,
-    as_json: AsJson = False,
-) -> None:
-    """Declare what rules ask of the sender behind a key. What is not named stays; unknown takes it back."""
-    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
-    if declared.is_empty:
-        raise typer.BadParameter("say what is declared, such as --country DE or --us-person no")
-    changed = declare_key(data_dir, key, declared.over, time_ns())
-    if as_json:
-        shown = {"id": changed.key_id, "name": changed.name, "claims": claims_json(changed.claims)}
-        typer.echo(json.dumps(shown))
-        return
-    text = claims_text(changed.claims) or "nothing"
-    typer.echo(f"declared of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
-
-
 @app.command()
 def limits(
     data_dir: DataDir,
@@ -251,6 +237,56 @@ def caps(
     typer.echo(f"caps of key {changed.key_id}, {changed.name}: {text}; a gateway knows within a second")
 
 
+@app.command("set")
+def set_(
+    data_dir: DataDir,
+    key: NameOrId,
+    *,
+    value_of_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD_PER_HOUR|none",
+            help="What an hour of waiting is worth where a request does not say so; none: as configured.",
+        ),
+    ] = None,
+    country: Country = None,
+    us_person: UsPerson = None,
+    defence_contractor: DefenceContractor = None,
+    sector: Sector = None,
+    data_class: DataClass = None,
+    purpose: Purpose = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set what requests with a key go by where they do not say so themselves, and declare their sender.
+
+    Rules ask for the declarations. What is not named stays as it is; unknown takes a declaration back.
+    """
+    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
+    if declared.is_empty and value_of_time is None:
+        raise typer.BadParameter("say what is set, such as --country DE or --value-of-time 20")
+    changed = _set(data_dir, key, value_of_time, declared)
+    if as_json:
+        claims = claims_json(changed.claims)
+        shown = {"id": changed.key_id, "name": changed.name, "usd_per_hour": changed.usd_per_hour}
+        typer.echo(json.dumps({**shown, "claims": claims}))
+        return
+    whose = f"of key {changed.key_id}, {changed.name}"
+    if value_of_time is not None:
+        value = "the configuration's" if changed.usd_per_hour is None else f"${changed.usd_per_hour:g}/h"
+        typer.echo(f"the value of time {whose}: {value}; a gateway knows within a second")
+    if not declared.is_empty:
+        text = claims_text(changed.claims) or "nothing"
+        typer.echo(f"declared {whose}: {text}; a gateway knows within a second")
+
+
+def _set(data_dir: Path, key: str, value_of_time: str | None, declared: Declarations) -> Key:
+    if value_of_time is not None:
+        changed = set_value_of_time(data_dir, key, _usd_per_hour(value_of_time), time_ns())
+        if declared.is_empty:
+            return changed
+    return declare_key(data_dir, key, declared.over, time_ns())
+
+
 @app.command()
 def contents(
     data_dir: DataDir,
@@ -269,6 +305,18 @@ def contents(
         f"prompts and answers of key {changed.key_id}, {changed.name}, {verb} stored from now on; a gateway "
         "knows within a second"
     )
+
+
+def _usd_per_hour(text: str) -> float | None:
+    if text.strip().lower() == NOT_SET:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not 0 <= value <= MOST:
+        raise typer.BadParameter(f"{text!r} is no value of time: expected USD per hour, such as 20, or none")
+    return value
 
 
 def _limit_text(budget_nusd: int | None) -> str:
@@ -298,15 +346,16 @@ def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -
         "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
         "limits": [_limits_text(key.limits) for key in keys],
         "declared": [claims_text(key.claims) for key in keys],
+        "time $/h": ["" if key.usd_per_hour is None else f"{key.usd_per_hour:g}" for key in keys],
         "contents": ["stored" if key.stores_contents else "" for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    for name in ("team", "tags", "limits", "declared", "contents"):
+    for name in ("team", "tags", "limits", "declared", "time $/h", "contents"):
         if not any(columns[name]):
             del columns[name]
     left = ("name", "budgets", "team", "tags", "limits", "declared", "contents", "created (UTC)", "")
-    optional = ("created (UTC)", "declared", "limits", "tags", "team", "contents")
+    optional = ("created (UTC)", "declared", "limits", "tags", "team", "time $/h", "contents")
     print_columns(columns, left=left, optional=optional)
 
 
@@ -332,6 +381,7 @@ def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object
         "tags": [ring.tags[tag] for tag in key.tags],
         "limits": msgspec.structs.asdict(key.limits),
         "claims": claims_json(key.claims),
+        "usd_per_hour": key.usd_per_hour,
         "stores_contents": key.stores_contents,
         "requests": row.requests if row else 0,
         "spent_usd": usd_text(row.cost_nusd if row else 0),

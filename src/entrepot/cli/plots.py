@@ -16,6 +16,7 @@ from entrepot.ledger.reports.shares import Shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INSTALL_PLOT = "pip install 'entrepot[plot]'"
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -24,7 +25,7 @@ _MOST_LABELLED = 8  # periods whose shares still have room for their numbers
 _LEAST_LABELLED = 0.05  # a share too thin for a number
 _MOST_TICKS = 12
 # Okabe and Ito's colours, told apart by people who see few; grey is for the rest.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _DARK = ("#0072B2", "#D55E00", "#009E73")  # white numbers read better on these
 _GREY = "#999999"
 _REST = "others"
@@ -37,9 +38,7 @@ def draw_shares(result: Shares, models: Sequence[str], path: Path) -> None:
 
     Raises: ConfigError when matplotlib is missing, or the file cannot be of that kind or written.
     """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError((f"{path} would be drawn as {path.suffix or 'nothing'}: expected {_SUFFIXES}",))
-    figure_class, formatter = _matplotlib()
+    figure_class, formatter = drawing_of(path)
     series = _series(result)
     labels = [period.period for period in result.periods]
     figure = figure_class(figsize=(11, 4.8), layout="constrained")
@@ -58,14 +57,27 @@ def draw_shares(result: Shares, models: Sequence[str], path: Path) -> None:
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(series), frameon=False
     )
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture into a file.
+
+    Raises: ConfigError when it cannot be written.
+    """
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
         raise ConfigError((f"{path} cannot be written: {error.strerror}",)) from error
 
 
-def _matplotlib() -> tuple[Any, Any]:
-    """Return the figure and the formatter; not pyplot, which would look for a screen."""
+def drawing_of(path: Path) -> tuple[Any, Any]:
+    """Return the figure and the formatter; not pyplot, which would look for a screen.
+
+    Raises: ConfigError when matplotlib is missing, or `path` does not name a kind of picture.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError((f"{path} would be drawn as {path.suffix or 'nothing'}: expected {_SUFFIXES}",))
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import FuncFormatter
@@ -77,7 +89,7 @@ def _matplotlib() -> tuple[Any, Any]:
 def _series(result: Shares) -> Series:
     """Return the groups with the most tokens, the first at the bottom, and the rest as one."""
     columns = [[period.parts[at].tokens for period in result.periods] for at in range(len(result.groups))]
-    named = list(zip(result.groups, _COLOURS, columns, strict=False))[:_MOST_GROUPS]
+    named = list(zip(result.groups, COLOURS, columns, strict=False))[:_MOST_GROUPS]
     rest = columns[_MOST_GROUPS:]
     if rest:
         named.append((_REST, _GREY, [sum(amounts) for amounts in zip(*rest, strict=True)]))
@@ -100,7 +112,7 @@ def _draw_parts(axes: Axes, series: Series, labels: list[str]) -> None:
             axes.text(at, 0.5, "no tokens", ha="center", va="center", color=_GREY, rotation=90)
     axes.set_ylim(0, 1)
     axes.set_title("share of tokens", fontsize="medium")
-    _open_frame(axes)
+    open_frame(axes)
 
 
 def _draw_tokens(axes: Axes, series: Series, labels: list[str]) -> None:
@@ -114,10 +126,11 @@ def _draw_tokens(axes: Axes, series: Series, labels: list[str]) -> None:
     axes.set_xlim(-0.4, len(labels) - 0.6)
     axes.set_title("tokens", fontsize="medium")
     axes.grid(axis="y", alpha=0.3)
-    _open_frame(axes)
+    open_frame(axes)
 
 
-def _open_frame(axes: Axes) -> None:
+def open_frame(axes: Axes) -> None:
+    """Draw no line above and to the right of the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from entrepot.catalog.load import load_settings
 from entrepot.catalog.load_rules import shipped_packs
+from entrepot.catalog.settings import Settings
 from entrepot.cli.declarations import (
     Country,
     DataClass,
@@ -109,11 +110,11 @@ def check(
         added_purposes=_words(with_purpose),
         rule_sets=_words(with_rules),
     )
-    asked = replace(_request(request), claims=claims)
+    asked = replace(_request(request, settings), claims=claims)
     now_ns = time_ns() if at is None else _instant_ns(at)
     judged = [
         _judged(entry.endpoint, asked, policy, now_ns)
-        for model in dict.fromkeys(asked.models)
+        for model in _real_models(asked, settings)
         for entry in settings.endpoints
         if entry.endpoint.model == model
     ]
@@ -152,7 +153,15 @@ def _instant_ns(text: str) -> int:
     return (day - day_of(0)).days * NS_PER_DAY
 
 
-def _request(path: Path) -> Request:
+def _real_models(request: Request, settings: Settings) -> list[str]:
+    """Return the models that a request is for, virtual ones as what they stand for, each once."""
+    members = {
+        virtual.name: [member.model for member in virtual.members] for virtual in settings.virtual_models
+    }
+    return list(dict.fromkeys(model for name in request.models for model in members.get(name, [name])))
+
+
+def _request(path: Path, settings: Settings) -> Request:
     try:
         body = path.read_bytes()
         fields = msgspec.json.decode(body)
@@ -160,7 +169,9 @@ def _request(path: Path) -> Request:
         raise ConfigError((f"{path} cannot be read: {error}",)) from None
     named = fields if isinstance(fields, dict) else {}
     operation = next((of for name, of in _MARKERS.items() if name in named), Operation.CHAT)
-    parsed = parse_body(body, operation)
+    known = {entry.endpoint.model for entry in settings.endpoints}
+    known |= {virtual.name for virtual in settings.virtual_models}
+    parsed = parse_body(body, operation, known_models=known)
     if isinstance(parsed, Refusal):
         raise ConfigError((f"{path}: {parsed.message}",))
     return parsed.request

@@ -274,7 +274,8 @@ def decision_json(
         "usd_per_hour": decision.usd_per_hour,
         "ranking": decision.ranking.name.lower(),
         "explored": decision.explored,
-        "draws": list(decision.draws),
+        "draw": decision.draw,
+        "allowance_usd": None if isnan(decision.allowance_usd) else decision.allowance_usd,
         "policy": decision.policy or None,
         "candidates": [
             {

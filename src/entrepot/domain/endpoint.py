@@ -26,13 +26,15 @@ class Model(Struct, frozen=True):
     """Weights with a name `developer/name`.
 
     Units: `verbosity_tokens` output tokens per answer (reasoning included), `bytes_per_token` bytes of
-    the request body per prompt token; both are priors until measured.
+    the request body per prompt token; both are priors until measured. `success_share` is the share of its
+    answers that are of use, above 0 and at most 1.
     """
 
     name: str
     origin_country: str | None = None
     verbosity_tokens: Estimate | None = None
     bytes_per_token: Estimate | None = None
+    success_share: Estimate | None = None
 
 
 class Endpoint(Struct, frozen=True):

@@ -51,6 +51,15 @@ def task_id_of(key_id: int, name: bytes) -> int:
     return int.from_bytes(digest, "big") >> 1 or 1
 
 
+def session_of(key_id: int, name: bytes) -> int:
+    """Return the number of what a sender calls its conversation: a digest, so that nobody keeps its words.
+
+    63 bits and never 0; the same name of another key is another session, and no task has its number.
+    """
+    digest = blake2b(name, digest_size=8, key=key_id.to_bytes(8, "big"), person=b"session").digest()
+    return int.from_bytes(digest, "big") >> 1 or 1
+
+
 def instant_ns(request_id: bytes) -> int:
     """Return the instant at which the id was made, in Unix nanoseconds."""
     return int.from_bytes(request_id[:8], "big")

@@ -35,6 +35,18 @@ class Slo(Struct, frozen=True):
     serves_nearest: bool = False
 
 
+class SenderFacts(Struct, frozen=True):
+    """What the choice goes by of whoever sends a request, whatever the request says.
+
+    Units: `usd_per_hour` USD per hour of waiting where the request names none, None for the configured one.
+    `key_id` and `tag_id` (the task tag; 0: none) are those of the ledger.
+    """
+
+    key_id: int = 0
+    tag_id: int = 0
+    usd_per_hour: float | None = None
+
+
 class MaxPrice(Struct, frozen=True):
     """The dearest unit prices that the sender accepts.
 
@@ -74,7 +86,7 @@ class Request(Struct, frozen=True):
     per choice, None where the sender set no limit; `choices` answers asked for (`n` times the prompts).
     `models` are one set under the objective, or with `in_order` tried one after the other. `key_id` and
     `tag_id` (0: none) say whose verbosity counts. `session` is a digest of what the sender calls its
-    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each,
+    conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, of
     every one with all that stands before it: equal digests are equal beginnings. `claims` are what rules go
     by.
     """

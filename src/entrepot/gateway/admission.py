@@ -1,7 +1,7 @@
 """Who asks, for whom it counts, and whether it may ask now: what is settled before anything is decided.
 
-Everything that grants comes from the key. Headers of the client name a task, or narrow a tag; they cannot
-widen.
+Everything that grants comes from the key. Headers of the client name a task and a conversation, or narrow a
+tag; they cannot widen.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from time import monotonic
 
 import msgspec
+from msgspec import Struct
 
 from entrepot.catalog.settings import RequestCaps
 from entrepot.domain.errors import DataError, Refusal
-from entrepot.domain.ids import task_id_of
+from entrepot.domain.ids import session_of, task_id_of
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.limits import RateLimits
 from entrepot.ledger.accounts.senders import Sender
@@ -20,11 +21,13 @@ from entrepot.ledger.entries import NO_TASK
 from entrepot.ledger.keys.events import AS_CONFIGURED, UNLIMITED
 from entrepot.ledger.keys.keys import Key, digest_of
 from entrepot.ledger.ledger import Ledger
-from entrepot.wire.body import Caps
+from entrepot.wire.body_wishes import Caps
 
 TAG = b"x-entrepot-tag"
 TASK = b"x-entrepot-task"
+SESSION = b"x-entrepot-session"
 MOST_TASK_BYTES = 256
+MOST_SESSION_BYTES = 256
 MOST_TAG_BYTES = 1024
 _BEARER = b"bearer "
 
@@ -40,6 +43,16 @@ _WRONG_KEY = Refusal(
     code="invalid_api_key",
     message="this API key is unknown or revoked; `entrepot key list` shows the valid ones",
 )
+
+
+class Labels(Struct, frozen=True):
+    """What the client calls the task and the conversation of a request, as digests; 0 where it named none."""
+
+    task_id: int
+    session: int
+
+
+_NO_LABELS = Labels(NO_TASK, 0)
 
 
 class Admission:
@@ -97,14 +110,19 @@ class Admission:
         return msgspec.structs.replace(self._caps, **own)
 
 
-def task_of(exchange: Exchange, key_id: int) -> int | Refusal:
-    """Return the number of the task that the client named, `NO_TASK` when it named none."""
-    named = exchange.header(TASK)
-    if named is None or not named.strip():
-        return NO_TASK
-    if len(named) > MOST_TASK_BYTES:
-        return _too_long(TASK, named, MOST_TASK_BYTES)
-    return task_id_of(key_id, named.strip())
+def labels_of(exchange: Exchange, key_id: int) -> Labels | Refusal:
+    """Return what the client named of a request, or which name is too long."""
+    task, session = exchange.header(TASK), exchange.header(SESSION)
+    if task is None and session is None:
+        return _NO_LABELS
+    task, session = (task or b"").strip(), (session or b"").strip()
+    if len(task) > MOST_TASK_BYTES:
+        return _too_long(TASK, task, MOST_TASK_BYTES)
+    if len(session) > MOST_SESSION_BYTES:
+        return _too_long(SESSION, session, MOST_SESSION_BYTES)
+    return Labels(
+        task_id_of(key_id, task) if task else NO_TASK, session_of(key_id, session) if session else 0
+    )
 
 
 def _too_long(header: bytes, value: bytes, most: int) -> Refusal:

@@ -33,6 +33,7 @@ class Attempt:
     """
 
     in_flight = 0
+    known_tokens = 0.0
     rules_id = NO_RULES
     warnings: tuple[str, ...] = ()
     stale = False

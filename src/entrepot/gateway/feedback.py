@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from math import nan
-from time import time_ns
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -88,6 +88,9 @@ async def _feedback(gateway: Gateway, exchange: Exchange, key: Key) -> Feedback 
     if found is None:
         return invalid_request(404, "unknown_request", f"this key has no request {said.id[:80]!r}")
     task_id = found.attempts[0].reserve.task_id
+    endpoint = found.final.endpoint
+    if endpoint is not None:
+        gateway.router.judged(endpoint.model, succeeded=said.success, now_s=monotonic())
     return Feedback(found.request_id, time_ns(), key.key_id, task_id, said.success, score)
 
 

@@ -11,22 +11,18 @@ import secrets
 import traceback
 from collections import deque
 from collections.abc import Coroutine, Mapping
-from math import ceil, inf
+from math import ceil
 from random import Random
 from time import monotonic, time_ns
 
-from msgspec.structs import replace
-
 from entrepot.catalog.settings import Settings
-from entrepot.domain.claims import NO_CLAIMS
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
 from entrepot.domain.outcome import Outcome
-from entrepot.gateway.admission import Admission, ledger_unavailable, task_of
+from entrepot.gateway.admission import Admission, Labels, labels_of, ledger_unavailable
 from entrepot.gateway.attempt import Attempt
 from entrepot.gateway.call import Call
-from entrepot.gateway.claims import ClaimsReader
 from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
@@ -38,6 +34,7 @@ from entrepot.gateway.observe import observation
 from entrepot.gateway.refusals import wrong_method
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
 from entrepot.gateway.routes import CALLS, answer_read
+from entrepot.gateway.rules import RuleKeeper
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
@@ -48,7 +45,6 @@ from entrepot.routing.choose import Router
 from entrepot.routing.decision import Candidate, pack
 from entrepot.routing.explain import reason
 from entrepot.routing.kpi.knowledge import Knowledge
-from entrepot.routing.policy import PolicySet
 from entrepot.wire.body import Body, parse_body
 from entrepot.wire.parts import NO_PARTS, parts_of, unbounded_field
 
@@ -92,6 +88,10 @@ class Gateway:
             )
             for index, entry in enumerate(settings.endpoints)
         )
+        self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
+        self.model_names = frozenset(
+            {target.endpoint.model for target in self.targets} | {*self.virtual_models}
+        )
         self.counters = Counters(len(self.targets))
         self.knowledge = knowledge
         self.router = Router(
@@ -99,10 +99,9 @@ class Gateway:
             {model.name: model for model in settings.models},
             settings.routing,
             knowledge,
+            settings.virtual_models,
         )
-        self.policy = PolicySet(settings.policy.rules)
-        self._rules_due_ns: float = 0
-        self._claims = ClaimsReader(self.policy, settings.policy, ledger.keys)
+        self.rules = RuleKeeper(settings.policy, ledger.keys, self.router)
         self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
         self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
@@ -116,8 +115,7 @@ class Gateway:
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._stopping = False
-        self._keys_unreadable = False
+        self._stopping = self._keys_unreadable = False
 
     # -- the way of a request
 
@@ -215,19 +213,16 @@ class Gateway:
         if isinstance(sender, Refusal):
             return sender
         key, bounded = sender.key, sender.has_hard_budget
-        body = self._body_of(exchange, operation, sender)
+        labels = labels_of(exchange, key.key_id)
+        if isinstance(labels, Refusal):
+            return labels
+        body = self._parsed(exchange, operation, sender, labels, at_ns)
         if isinstance(body, Refusal):
             return body
-        if at_ns >= self._rules_due_ns:
-            self.obey_rules(at_ns)
-        task_id = task_of(exchange, key.key_id)
-        if isinstance(task_id, Refusal):
-            return task_id
         decision = self.router.decide(
             body.request,
             now_s=monotonic(),
             draw=self._random.random(),
-            draw_pick=self._random.random(),
             needs_price=bounded,
         )
         if isinstance(decision, Refusal):
@@ -248,26 +243,24 @@ class Gateway:
             packed_decision=pack(decision, self._endpoint_ids),
             reason=reason(decision, self.router.endpoints),
             output_limit=limit,
-            task_id=task_id,
+            task_id=labels.task_id,
             expected_tokens=round(decision.winner.prompt_tokens + decision.winner.output_tokens),
             parts=parts_of(body.fields) if bounded else NO_PARTS,
         )
         return self.admission.begin(key, call.expected_tokens) or call
 
-    def _body_of(self, exchange: Exchange, operation: Operation, sender: Sender) -> Body | Refusal:
-        """Return the parsed body, its request with all that rules ask of it."""
-        claims = self._claims.claims_of(exchange, sender)
-        if isinstance(claims, Refusal):
-            return claims
-        body = parse_body(exchange.body, operation, caps=self.admission.caps_of(sender.key))
-        if isinstance(body, Body) and claims is not NO_CLAIMS:
-            body.request = replace(body.request, claims=claims)
-        return body
-
-    def obey_rules(self, now_ns: int) -> None:
-        """Go by the rules that are in force at an instant. Units: Unix nanoseconds."""
-        self.router.enforce(self.policy.on(now_ns))
-        self._rules_due_ns = self.policy.changes_after(now_ns) or inf
+    def _parsed(
+        self, exchange: Exchange, operation: Operation, sender: Sender, labels: Labels, at_ns: int
+    ) -> Body | Refusal:
+        body = parse_body(
+            exchange.body,
+            operation,
+            caps=self.admission.caps_of(sender.key),
+            sender=sender.facts,
+            session=labels.session,
+            known_models=self.model_names,
+        )
+        return body if isinstance(body, Refusal) else self.rules.with_claims(body, exchange, sender, at_ns)
 
     def _output_limit(self, candidate: Candidate) -> int:
         """Return the limit that we set where the sender set none: it has to fit behind the prompt."""
@@ -285,10 +278,17 @@ class Gateway:
         except DataError as error:
             return self._unwritten(error)
         if refusal is None:
-            attempt.in_flight = self.knowledge.started(attempt.target.index)
+            self._start(attempt)
             if sender.has_soft_budget:
                 attempt.warnings = self.ledger.warnings(attempt.reserve)
         return refusal
+
+    def _start(self, attempt: Attempt) -> None:
+        """Count an attempt as under way, and remember where the beginning of its prompt goes."""
+        request, index, now_s = attempt.call.body.request, attempt.target.index, monotonic()
+        if request.blocks or request.session:
+            attempt.known_tokens = self.knowledge.known_tokens(index, request, now_s)
+        attempt.in_flight = self.knowledge.started(index, request, now_s=now_s)
 
     def _unbounded(self, attempt: Attempt) -> Refusal | None:
         """Return why no hard budget can hold an attempt: a price that ended, or parts that nobody bounded."""

@@ -32,6 +32,9 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
         wire_bytes=settled.wire_bytes if settled is not None else 0,
         in_flight=attempt.in_flight,
         censored=attempt.censored,
+        known_tokens=attempt.known_tokens,
+        key_id=request.key_id,
+        tag_id=request.tag_id,
     )
 
 

@@ -13,6 +13,7 @@ from entrepot.domain.prices import Prices
 from entrepot.domain.tariff import Tariff
 from entrepot.ledger.entries import NO_PRICE
 from entrepot.ledger.ledger import EndpointRef
+from entrepot.routing.forecast import PriceTiers
 
 FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)  # of an endpoint whose price nobody declared
 
@@ -57,6 +58,20 @@ class Pricing:
             kept = _Kept(self._numbered(prices), at_ns, _or_never(tariff.changes_after(at_ns)))
             self._cards[tier] = kept
         return kept.card
+
+    def tiers_at(self, at_ns: int) -> PriceTiers | None:
+        """Return the prices at an instant by the length of the prompt, None when ordinary ones have none.
+
+        Units: Unix nanoseconds.
+        """
+        tiers: list[tuple[int, Prices]] = []
+        for above in (0, *self._tiers):
+            card = self.card_at(at_ns, above + 1)
+            if card.price_version == NO_PRICE:
+                break
+            if not tiers or tiers[-1][1] != card.prices:
+                tiers.append((above, card.prices))
+        return tuple(tiers) or None
 
     def bound_at(self, sent_ns: int, prompt_tokens: int) -> Prices:
         """Return prices that are nowhere below those which the host may bill a request at that is sent now.

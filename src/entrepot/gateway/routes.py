@@ -17,6 +17,7 @@ from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import Estimate
 from entrepot.domain.prices import Prices
+from entrepot.domain.virtual import VirtualModel
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
@@ -70,10 +71,11 @@ def _models(gateway: Gateway, path: str) -> Json | Refusal:
     parts = path.removeprefix("/v1/").split("/")
     match parts:
         case ["models"]:
-            return {"object": "list", "data": [model_json(gateway, name) for name in _model_names(gateway)]}
-        case ["models", developer, name] if f"{developer}/{name}" in _model_names(gateway):
+            names = sorted(gateway.model_names)
+            return {"object": "list", "data": [model_json(gateway, name) for name in names]}
+        case ["models", developer, name] if f"{developer}/{name}" in gateway.model_names:
             return model_json(gateway, f"{developer}/{name}")
-        case ["models", developer, name, "endpoints"] if f"{developer}/{name}" in _model_names(gateway):
+        case ["models", developer, name, "endpoints"] if f"{developer}/{name}" in gateway.model_names:
             model = f"{developer}/{name}"
             return {"data": {**model_json(gateway, model), "endpoints": endpoints_json(gateway, model)}}
         case ["models", *rest]:
@@ -83,13 +85,18 @@ def _models(gateway: Gateway, path: str) -> Json | Refusal:
     return _not_found(path)
 
 
-def _model_names(gateway: Gateway) -> list[str]:
-    return sorted({target.endpoint.model for target in gateway.targets})
+def _served_by(gateway: Gateway, name: str) -> frozenset[str]:
+    """Return the models that answer for a name: itself, or the members of a virtual model."""
+    virtual = gateway.virtual_models.get(name)
+    return frozenset({name}) if virtual is None else frozenset(member.model for member in virtual.members)
 
 
 def model_json(gateway: Gateway, name: str) -> Json:
     """Return a model in OpenAI's shape, with what its endpoints offer at best."""
-    endpoints = [target.endpoint for target in gateway.targets if target.endpoint.model == name]
+    models = _served_by(gateway, name)
+    endpoints = [target.endpoint for target in gateway.targets if target.endpoint.model in models]
+    origins = {endpoint.origin_country for endpoint in endpoints}
+    virtual = gateway.virtual_models.get(name)
     return {
         "id": name,
         "object": "model",
@@ -98,17 +105,32 @@ def model_json(gateway: Gateway, name: str) -> Json:
         "context_length": max(endpoint.context_tokens for endpoint in endpoints),
         "endpoints": len(endpoints),
         "simulated": all(endpoint.simulated for endpoint in endpoints),
-        "origin_country": endpoints[0].origin_country,
+        "origin_country": origins.pop() if len(origins) == 1 else None,
+    } | ({} if virtual is None else {"entrepot": _virtual_json(virtual)})
+
+
+def _virtual_json(virtual: VirtualModel) -> Json:
+    return {
+        "virtual": True,
+        "members": [
+            {
+                "model": member.model,
+                "success_share": None if member.success_share is None else _estimate(member.success_share),
+            }
+            for member in virtual.members
+        ],
+        "min_success_share": virtual.min_success_share,
     }
 
 
 def endpoints_json(gateway: Gateway, model: str | None = None) -> list[Json]:
     """Return the endpoints of a model, or of all: prices, context, and KPIs with counts and ages."""
     now_s = monotonic()
+    models = None if model is None else _served_by(gateway, model)
     return [
         _endpoint_json(gateway, target.index, target.endpoint, now_s)
         for target in gateway.targets
-        if model is None or target.endpoint.model == model
+        if models is None or target.endpoint.model in models
     ]
 
 
@@ -210,6 +232,6 @@ def _not_found(path: str) -> Refusal:
 
 
 def _unknown_model(gateway: Gateway, name: str) -> Refusal:
-    names = _model_names(gateway)
+    names = sorted(gateway.model_names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
     return invalid_request(404, "model_not_found", f"no model {name!r} here; nearest: {', '.join(near)}")

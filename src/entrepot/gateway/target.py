@@ -7,14 +7,13 @@ from urllib.parse import urlencode, urlsplit
 from entrepot.catalog.settings import EndpointSettings
 from entrepot.domain.endpoint import Operation
 from entrepot.domain.errors import Refusal
-from entrepot.domain.prices import Prices
 from entrepot.domain.request import Request
 from entrepot.gateway import headers
 from entrepot.gateway.pricing import Pricing
 from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
-from entrepot.ledger.entries import NO_PRICE
 from entrepot.ledger.ledger import EndpointRef
+from entrepot.routing.forecast import PriceTiers
 from entrepot.wire.body import LIMIT_FIELDS
 from entrepot.wire.parts import Parts
 
@@ -51,12 +50,9 @@ class Target:
             self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
 
-    def prices_now(self, now_ns: int) -> Prices | None:
-        """Return what an ordinary prompt costs at present, None when no price is known to be valid."""
-        if self.pricing.tariff is None:
-            return self.endpoint.prices
-        card = self.pricing.card_at(now_ns, 0)
-        return None if card.price_version == NO_PRICE else card.prices
+    def prices_now(self, now_ns: int) -> PriceTiers | None:
+        """Return what prompts cost at present by their length, None when no price is known to be valid."""
+        return self.pricing.tiers_at(now_ns)
 
     def part_tokens(self, parts: Parts) -> int:
         """Return the most tokens that the parts of a request have here, if that is known."""

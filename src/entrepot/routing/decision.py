@@ -5,8 +5,9 @@ format would spend more bytes on names than on numbers, and a row in a database 
 as durable as the money.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from math import nan
 from struct import Struct as Layout
 from struct import error as layout_error
 
@@ -30,6 +31,7 @@ class ExclusionReason(IntEnum):
     DATA_COLLECTION = 24
     ZERO_DATA_RETENTION = 25
     PARAMETERS = 26
+    QUALITY = 27
     RULE = 30
     NO_PRICE = 40
     INPUT_PRICE = 41
@@ -41,19 +43,21 @@ class ExclusionReason(IntEnum):
     TTFT = 61
     TOKENS_PER_S = 62
     ANSWER_TIME = 63
+    IN_TIME = 64
     NO_FALLBACKS = 70
 
 
 class Ranking(IntEnum):
     """By what the candidates of one tier are ordered; stored in the journal.
 
-    `PRICE` is the score with a value of time of 0.
+    `PRICE` is the score with a value of time of 0; `NEAREST` by how far the sender's limits are missed.
     """
 
     SCORE = 0
     PRICE = 1
     THROUGHPUT = 2
     LATENCY = 3
+    NEAREST = 4
 
 
 RULE_PREFIX = "rule:"
@@ -87,9 +91,12 @@ class Candidate(Struct, frozen=True, gc=False):
     """An eligible endpoint, with all that its place depends on.
 
     Units: USD, seconds, seconds per token, tokens. `output_tokens` are those of one choice; `prompt_tokens`
-    and `cached_tokens` (inside them) are expected, `bound_prompt_tokens` cannot be passed (not stored:
-    0 after `unpack`). `tier` comes before the score: lower ones are tried first. `observations` is the
-    decayed count behind the forecast, `uses` how many attempts were ever started there.
+    and `cached_tokens` (inside them) are expected, `bound_prompt_tokens` cannot be passed (not stored: 0
+    after `unpack`). `tier` comes before the score: lower ones are tried first. `observations` is the decayed
+    count behind the forecast, `uses` how many attempts were ever started there. The score is per answer of
+    use, of which there are `success_share`. Of it `steady_usd` is certain; the rest has a logarithm with the
+    standard deviation `doubt`. `p_in_time` is the probability of an answer within the sender's limit (1
+    without one), `miss` by what factor its limits are missed (0: kept).
     """
 
     endpoint_index: int
@@ -108,6 +115,11 @@ class Candidate(Struct, frozen=True, gc=False):
     uses: int
     observations: float
     bound_prompt_tokens: int = 0
+    success_share: float = 1.0
+    steady_usd: float = 0.0
+    doubt: float = 0.0
+    p_in_time: float = 1.0
+    miss: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -119,13 +131,14 @@ class Decision(Struct, frozen=True):
     """Where a request goes, and why.
 
     Units: `usd_per_s` is the value of time in USD per second of waiting. `candidates` stand in the order in
-    which they are tried, the winner first; `draws` are the two random numbers that were given. `policy` is
-    the version of the rules that were in force, empty without any (not stored here, but with the names of
-    rules).
+    which they are tried, the winner first. `draw` is the random number that was given, `allowance_usd` what
+    exploring might cost on top of the best score. `policy` is the version of the rules that were in force,
+    empty without any (not stored here, but with the names of rules).
     """
 
     usd_per_s: float
-    draws: tuple[float, float]
+    draw: float
+    allowance_usd: float
     candidates: tuple[Candidate, ...]
     excluded: tuple[Exclusion, ...] = ()
     explored: bool = False
@@ -156,27 +169,37 @@ class Decision(Struct, frozen=True):
         return self.usd_per_s * SECONDS_PER_HOUR
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEADER = Layout("<BBHHddd")
-_CANDIDATE = Layout("<IHIfffqdddddddd")
+_CANDIDATE = Layout("<IHIfffqfffffffdfffff")
 _EXCLUSION = Layout("<IBff")
 _EXPLORED_FLAG = 1
 _RANKING_SHIFT = 1
 _MAX_U32 = 0xFFFF_FFFF
 
+# What was written before: full precision, none of the fields after the score, and two random numbers.
+_FIRST_VERSION = 1
+_FIRST_CANDIDATE = Layout("<IHIfffqdddddddd")
+_CANDIDATES = {_FIRST_VERSION: _FIRST_CANDIDATE, FORMAT_VERSION: _CANDIDATE}
+
 
 def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
-    """Return the decision as bytes for the journal: 600 for six candidates, 13 more per exclusion.
+    """Return the decision as bytes for the journal: under 600 for six candidates, 13 more per exclusion.
 
-    `endpoint_ids[i]` is the ledger's id of the endpoint whose index is i. What the winner follows from
-    is kept in full precision, so that a replay finds the same one.
+    `endpoint_ids[i]` is the ledger's id of the endpoint whose index is i. The scores, by which the order is
+    made, are kept in full precision; what they are made of in seven digits.
     """
     flags = decision.ranking << _RANKING_SHIFT | decision.explored
     candidates, excluded = decision.candidates, decision.excluded
-    draw, draw_pick = decision.draws
     parts = [
         _HEADER.pack(
-            FORMAT_VERSION, flags, len(candidates), len(excluded), decision.usd_per_s, draw, draw_pick
+            FORMAT_VERSION,
+            flags,
+            len(candidates),
+            len(excluded),
+            decision.usd_per_s,
+            decision.draw,
+            decision.allowance_usd,
         )
     ]
     put = _CANDIDATE.pack
@@ -198,18 +221,25 @@ def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
                 c.dollars_wasted,
                 c.failure_s,
                 c.score,
+                c.success_share,
+                c.steady_usd,
+                c.doubt,
+                c.p_in_time,
+                c.miss,
             )
         )
-    if excluded:
-        is_ruled = any(e.reason is ExclusionReason.RULE for e in excluded)
-        places = {name: place for place, name in enumerate(decision.rules)} if is_ruled else {}
-        parts += [
-            _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, places.get(e.name, e.seen), e.limit)
-            if is_ruled and e.reason is ExclusionReason.RULE
-            else _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, e.seen, e.limit)
-            for e in excluded
-        ]
+    parts += _packed_exclusions(decision, endpoint_ids)
     return b"".join(parts)
+
+
+def _packed_exclusions(decision: Decision, endpoint_ids: Sequence[int]) -> Iterator[bytes]:
+    """Yield each exclusion; of one by a rule, `seen` is the place of its name among those of the decision."""
+    rule = ExclusionReason.RULE
+    is_ruled = any(e.reason is rule for e in decision.excluded)
+    places = {name: float(place) for place, name in enumerate(decision.rules)} if is_ruled else {}
+    for e in decision.excluded:
+        seen = places[e.name] if e.reason is rule else e.seen
+        yield _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, seen, e.limit)
 
 
 def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
@@ -230,23 +260,26 @@ def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
 def unpack(data: bytes) -> Decision:
     """Return the decision that `pack` wrote; `endpoint_index` then holds the ledger's endpoint id.
 
+    A decision of the first version has no allowance (NaN).
     Raises: ValueError when the bytes are not a whole decision of a version that we know.
     """
     try:
-        version, flags, n_candidates, n_excluded, usd_per_s, draw, draw_pick = _HEADER.unpack_from(data)
+        version, flags, n_candidates, n_excluded, usd_per_s, draw, allowance = _HEADER.unpack_from(data)
     except layout_error:
         raise ValueError(f"a stored decision of {len(data)} bytes has no header") from None
-    expected = _HEADER.size + n_candidates * _CANDIDATE.size + n_excluded * _EXCLUSION.size
-    if version != FORMAT_VERSION or len(data) != expected or not n_candidates:
+    layout = _CANDIDATES.get(version, _CANDIDATE)
+    middle = _HEADER.size + n_candidates * layout.size
+    expected = middle + n_excluded * _EXCLUSION.size
+    if version not in _CANDIDATES or len(data) != expected or not n_candidates:
         raise ValueError(
             f"a stored decision has format {version} and {len(data)} bytes; "
             f"expected format {FORMAT_VERSION} and {expected} bytes for {n_candidates} candidates"
         )
-    middle = _HEADER.size + n_candidates * _CANDIDATE.size
     return Decision(
         usd_per_s=usd_per_s,
-        draws=(draw, draw_pick),
-        candidates=tuple(_candidate(row) for row in _CANDIDATE.iter_unpack(data[_HEADER.size : middle])),
+        draw=draw,
+        allowance_usd=nan if version == _FIRST_VERSION else allowance,
+        candidates=tuple(_candidate(row) for row in layout.iter_unpack(data[_HEADER.size : middle])),
         excluded=tuple(
             Exclusion(endpoint_id, ExclusionReason(reason), seen, limit)
             for endpoint_id, reason, seen, limit in _EXCLUSION.iter_unpack(data[middle:])
@@ -257,13 +290,15 @@ def unpack(data: bytes) -> Decision:
 
 
 _CandidateRow = tuple[
-    int, int, int, float, float, float, int, float, float, float, float, float, float, float, float
-]
+    int, int, int, float, float, float, int, float, float, float, float, float, float, float, float,
+    *tuple[float, ...],
+]  # fmt: skip
 
 
 def _candidate(row: _CandidateRow) -> Candidate:
     endpoint_id, tier, uses, observations, prompt_tokens, cached_tokens, cached_price, *of_score = row
-    dollars, ttft_s, tpot_s, output_tokens, p_failure, dollars_wasted, failure_s, score = of_score
+    dollars, ttft_s, tpot_s, output_tokens, p_failure, dollars_wasted, failure_s, score, *later = of_score
+    success_share, steady_usd, doubt, p_in_time, miss = later or (1.0, 0.0, 0.0, 1.0, 0.0)
     return Candidate(
         endpoint_index=endpoint_id,
         tier=tier,
@@ -280,4 +315,9 @@ def _candidate(row: _CandidateRow) -> Candidate:
         cached_nusd_per_mtok=cached_price,
         uses=uses,
         observations=observations,
+        success_share=success_share,
+        steady_usd=steady_usd,
+        doubt=doubt,
+        p_in_time=p_in_time,
+        miss=miss,
     )

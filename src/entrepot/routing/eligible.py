@@ -12,7 +12,7 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.money import NUSD_PER_USD
 from entrepot.domain.request import Preferences, Request, Slo
 from entrepot.routing.decision import Exclusion, ExclusionReason
-from entrepot.routing.forecast import Forecast, Option, Size, cautious_dollars
+from entrepot.routing.forecast import Forecast, Option, Size, misses
 from entrepot.routing.policy import NO_RULES, RulesInForce
 
 
@@ -127,17 +127,16 @@ def size_exclusion(at: Option, of: Size, max_output_tokens: int | None) -> Exclu
     return None
 
 
-def slo_exclusion(at: Option, of: Size, expected: Forecast, slo: Slo) -> Exclusion | None:
-    """Return the limit of the sender that the endpoint is not expected to meet, or None."""
-    index = at.index
-    if slo.max_nusd is not None:
-        dollars, limit = cautious_dollars(at, of), slo.max_nusd / NUSD_PER_USD
-        if dollars > limit:
-            return Exclusion(index, ExclusionReason.ANSWER_COST, dollars, limit)
-    if slo.ttft_s is not None and expected.ttft_s > slo.ttft_s:
-        return Exclusion(index, ExclusionReason.TTFT, expected.ttft_s, slo.ttft_s)
-    if slo.tokens_per_s is not None and expected.tpot_s * slo.tokens_per_s > 1.0:
-        return Exclusion(index, ExclusionReason.TOKENS_PER_S, 1.0 / expected.tpot_s, slo.tokens_per_s)
-    if slo.answer_s is not None and expected.seconds > slo.answer_s:
-        return Exclusion(index, ExclusionReason.ANSWER_TIME, expected.seconds, slo.answer_s)
+def slo_exclusion(at: Option, of: Size, expected: Forecast, slo: Slo, choices: int) -> Exclusion | None:
+    """Return the first limit of the sender that the endpoint does not keep with the asked probability."""
+    for name, (seen, limit) in misses(at, of, expected, slo, choices).items():
+        return Exclusion(at.index, _LIMITS[name], seen, limit)
     return None
+
+
+_LIMITS = {
+    "max_usd": ExclusionReason.ANSWER_COST,
+    "ttft_s": ExclusionReason.TTFT,
+    "tokens_per_s": ExclusionReason.TOKENS_PER_S,
+    "answer_s": ExclusionReason.ANSWER_TIME,
+}

@@ -28,10 +28,12 @@ _TEXTS = {
     ExclusionReason.REQUEST_PRICE: "charges ${seen:g} per request, over the limit of ${limit:g}",
     ExclusionReason.CONTEXT: "has a context window of {limit:.0f} tokens, {seen:.0f} may be needed",
     ExclusionReason.MAX_OUTPUT: "writes at most {limit:.0f} tokens, {seen:.0f} were asked for",
-    ExclusionReason.ANSWER_COST: "is expected to cost up to ${seen:.3g}, over the limit of ${limit:.3g}",
-    ExclusionReason.TTFT: "is expected to begin after {seen:.3g} s, over the limit of {limit:.3g} s",
-    ExclusionReason.TOKENS_PER_S: "is expected to write {seen:.3g} tokens/s, under the limit of {limit:.3g}",
-    ExclusionReason.ANSWER_TIME: "is expected to take {seen:.3g} s, over the limit of {limit:.3g} s",
+    ExclusionReason.ANSWER_COST: "may cost up to ${seen:.3g}, over the limit of ${limit:.3g}",
+    ExclusionReason.TTFT: "may begin only after {seen:.3g} s, over the limit of {limit:.3g} s",
+    ExclusionReason.TOKENS_PER_S: "may write only {seen:.3g} tokens/s, under the limit of {limit:.3g}",
+    ExclusionReason.ANSWER_TIME: "may take {seen:.3g} s, over the limit of {limit:.3g} s",
+    ExclusionReason.QUALITY: "has {seen:.0%} answers of use, under the floor of {limit:.0%}",
+    ExclusionReason.IN_TIME: "is in time, failures counted, in {seen:.1%} of cases, under {limit:.1%}",
     ExclusionReason.NO_FALLBACKS: "is not tried without fallbacks (score {seen:.4g}, winner {limit:.4g})",
 }
 

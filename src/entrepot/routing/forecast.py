@@ -9,8 +9,10 @@ from msgspec import Struct
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import NUSD_PER_USD, TOKENS_PER_MTOK
 from entrepot.domain.prices import Prices
-from entrepot.domain.request import Request
+from entrepot.domain.request import Request, Slo
+from entrepot.routing.kpi.load_limit import load_class
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
+from entrepot.routing.kpi.table import Table
 
 TEMPLATE_TOKENS = 1024
 """What a host's chat template may add around a prompt (roles, a date, an introduction of the tools)."""
@@ -23,6 +25,8 @@ class Option(Struct, frozen=True):
     """An endpoint as the choice reads it for one kind of request: its rows and its prices as floats.
 
     Units: USD per token, USD per request, tokens. `model_position` is the place of its model in the request.
+    Prompts of more than `above_tokens` have the prices of `dearer`. `success_share` of its model's answers
+    are of use, 1 where that was not asked for.
     """
 
     index: int
@@ -36,6 +40,9 @@ class Option(Struct, frozen=True):
     cached_nusd_per_mtok: int
     context_tokens: int
     max_output_tokens: float
+    success_share: float = 1.0
+    above_tokens: float = _UNLIMITED
+    dearer: "Option | None" = None
 
 
 class Size(Struct, frozen=True, gc=False):
@@ -44,6 +51,8 @@ class Size(Struct, frozen=True, gc=False):
     Units: tokens. `output_tokens` are expected of one choice, `billed_output_tokens` of all.
     `cautious_prompt_tokens` is seldom passed. `context_tokens` is what a window has to hold: one prompt,
     cautiously, and the most that its answer may have (one token where the sender set no limit).
+    `mean_tokens` is expected of a choice that nothing cuts, `cap_tokens` what cuts it; `lengths` is the
+    distribution around `mean_tokens`, `doubt` the standard deviation of the latter's logarithm.
     """
 
     prompt_tokens: float
@@ -52,6 +61,14 @@ class Size(Struct, frozen=True, gc=False):
     billed_output_tokens: float
     context_tokens: float
     bound_prompt_tokens: int
+    mean_tokens: float
+    cap_tokens: float
+    lengths: Table
+    doubt: float
+
+    def output_quantile(self, share: float) -> float:
+        """Return the tokens that a choice has at most with this probability."""
+        return min(self.lengths.quantile(share) * self.mean_tokens / self.lengths.mean, self.cap_tokens)
 
 
 class Forecast(Struct, frozen=True, gc=False):
@@ -67,11 +84,35 @@ class Forecast(Struct, frozen=True, gc=False):
     cached_tokens: float
 
 
+PriceTiers = tuple[tuple[int, Prices], ...]
+"""The prices of an endpoint at an hour: (prompts of more tokens than this, what they cost), shortest first.
+"""
+
+
 def option(
-    index: int, endpoint: Endpoint, outlook: Outlook, prices: Prices, *, model_position: int, tier: int
+    index: int,
+    endpoint: Endpoint,
+    outlook: Outlook,
+    tiers: PriceTiers,
+    *,
+    model_position: int,
+    tier: int,
+    success_share: float = 1.0,
 ) -> Option:
-    """Return the endpoint as the choice reads it; `prices` are its own, or what stands in for them."""
+    """Return the endpoint as the choice reads it; `tiers` are its own prices, or what stands in for them."""
     limit = endpoint.max_output_tokens
+    (_, prices), *longer = tiers
+    dearer = None
+    if longer:
+        dearer = option(
+            index,
+            endpoint,
+            outlook,
+            tuple(longer),
+            model_position=model_position,
+            tier=tier,
+            success_share=success_share,
+        )
     return Option(
         index=index,
         model_position=model_position,
@@ -84,6 +125,9 @@ def option(
         cached_nusd_per_mtok=prices.cached_or_input_nusd_per_mtok,
         context_tokens=endpoint.context_tokens,
         max_output_tokens=_UNLIMITED if limit is None else limit,
+        success_share=success_share,
+        above_tokens=longer[0][0] if longer else _UNLIMITED,
+        dearer=dearer,
     )
 
 
@@ -99,12 +143,18 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
     operation = request.operation
     if choices > 1 and operation is not Operation.CHAT:
         one_prompt /= choices
+    verbosity = model.verbosity
+    lengths = verbosity.table
+    cap, room = _UNLIMITED, 1
+    mean = model.verbosity_tokens * verbosity.factor(prompt_tokens, request.key_id, request.tag_id)
+    output_tokens = mean
     if operation is Operation.EMBEDDING:
-        output_tokens, room = 0.0, 0
-    elif limit is None:
-        output_tokens, room = model.verbosity_tokens, 1
-    else:
-        output_tokens, room = min(model.verbosity_tokens, limit), limit
+        output_tokens = mean = cap = 0.0
+        room = 0
+    elif limit is not None:
+        cap, room = float(limit), limit
+        scale = mean / lengths.mean
+        output_tokens = min(scale * lengths.mean_capped(cap / scale), mean, cap)
     return Size(
         prompt_tokens,
         cautious_tokens,
@@ -112,23 +162,41 @@ def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Siz
         output_tokens * choices,
         one_prompt + room,
         request.prompt_bytes + TEMPLATE_TOKENS,
+        mean,
+        cap,
+        lengths,
+        model.doubt,
     )
 
 
-def forecast(at: Option, of: Size) -> Forecast:
+def forecast(at: Option, of: Size, known_tokens: float = 0.0) -> Forecast:
     """Return what the request is expected to cost at this endpoint, now.
 
     dollars = p_in·(n_in − h) + p_cached·h + p_out·N and seconds = TTFT + N·TPOT at the present load, where N
-    counts every choice in dollars and one in seconds: choices are written side by side. Source: DESIGN.md §4.
+    counts every choice in dollars and one in seconds: choices are written side by side. The cached part h
+    comes from `known_tokens`, the beginning that was sent there lately. Source: DESIGN.md §4.
     """
     outlook = at.outlook
     load = outlook.in_flight
-    ttft_s = outlook.ttft_s + load * outlook.ttft_per_in_flight_s
-    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
     cached_tokens = of.prompt_tokens * outlook.cached_share
-    dollars = (
-        at.input_usd * (of.prompt_tokens - cached_tokens)
-        + at.cached_usd * cached_tokens
+    if known_tokens:
+        known = known_tokens if known_tokens < of.prompt_tokens else of.prompt_tokens
+        cached_tokens += known * (outlook.prefix_trust - outlook.cached_share)
+    uncached = of.prompt_tokens - cached_tokens
+    ttft_s = (
+        outlook.ttft_s
+        + uncached * outlook.ttft_per_token_s
+        + load * (outlook.ttft_per_in_flight_s + uncached * outlook.ttft_per_both_s)
+    )
+    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
+    p_failure = outlook.p_failure
+    if outlook.refused is not None:
+        p_failure += (1.0 - p_failure) * outlook.refused[load_class(load)]
+    at = at if of.prompt_tokens <= at.above_tokens else tier_of(at, of)
+    not_given = (1.0 - outlook.cached_honour) * (at.input_usd - at.cached_usd)
+    dollars = outlook.price_factor * (
+        at.input_usd * uncached
+        + (at.cached_usd + not_given) * cached_tokens
         + at.output_usd * of.billed_output_tokens
         + at.request_usd
     )
@@ -137,20 +205,92 @@ def forecast(at: Option, of: Size) -> Forecast:
         ttft_s + of.output_tokens * tpot_s,
         ttft_s,
         tpot_s,
-        outlook.p_failure,
+        p_failure,
         dollars * outlook.wasted_share,
         outlook.failure_s,
         cached_tokens,
     )
 
 
-def cautious_dollars(at: Option, of: Size) -> float:
-    """Return what the request costs with its prompt at the cautious count and nothing of it cached.
+def tier_of(at: Option, of: Size) -> Option:
+    """Return the option with the prices that a prompt of this length has."""
+    while at.dearer is not None and of.prompt_tokens > at.above_tokens:
+        at = at.dearer
+    return at
 
-    Units: USD. The output is the expected one; a hard bound is the ledger's reservation.
+
+def cautious_dollars(at: Option, of: Size, probability: float, choices: int) -> float:
+    """Return what the request costs at most with this probability, its prompt cautiously counted, uncached.
+
+    Units: USD. A hard bound is the ledger's reservation.
     """
+    at = tier_of(at, of)
     return (
         max(at.input_usd, at.cached_usd) * of.cautious_prompt_tokens
-        + at.output_usd * of.billed_output_tokens
+        + at.output_usd * of.output_quantile(probability) * choices
         + at.request_usd
     )
+
+
+def share_in_time(at: Option, of: Size, expected: Forecast, answer_s: float) -> float:
+    """Return the probability that the whole answer is there after `answer_s` seconds, if nothing fails.
+
+    Over the lengths that the answer may have, each with its share, of how far whole answers lie from what
+    their length lets expect: both as distributions, since a mean says nothing of a deadline.
+    """
+    answers, scale, cap = at.outlook.answers, of.mean_tokens / of.lengths.mean, of.cap_tokens
+    share, ttft_s, tpot_s = 0.0, expected.ttft_s, expected.tpot_s
+    points = of.lengths.points
+    for point in points:
+        tokens = point * scale
+        share += answers.share_up_to(answer_s / (ttft_s + (tokens if tokens < cap else cap) * tpot_s))
+    return share / len(points)
+
+
+def seconds_quantile(at: Option, of: Size, expected: Forecast, share: float) -> float:
+    """Return the answer time that is not passed with this probability, if nothing fails. Units: seconds."""
+    low, high = 0.0, 2.0 * expected.seconds + 1e-3
+    while share_in_time(at, of, expected, high) < share and high < _LONGEST_S:
+        high *= 2.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        if share_in_time(at, of, expected, middle) < share:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def dollars_quantile(at: Option, of: Size, expected: Forecast, share: float, choices: int) -> float:
+    """Return the cost that is not passed with this probability: the answer's length decides. Units: USD."""
+    at = tier_of(at, of)
+    per_token = at.outlook.price_factor * at.output_usd
+    return expected.dollars + per_token * (of.output_quantile(share) * choices - of.billed_output_tokens)
+
+
+def misses(
+    at: Option, of: Size, expected: Forecast, slo: Slo, choices: int
+) -> dict[str, tuple[float, float]]:
+    """Return what can be had of each limit that the endpoint does not keep with the asked probability.
+
+    By the name of the limit: (what is kept with that probability, the limit). Units: those of the `Slo`; USD.
+    """
+    p = slo.probability
+    outlook = at.outlook
+    missed = {}
+    if slo.max_nusd is not None:
+        limit = slo.max_nusd / NUSD_PER_USD
+        dollars = cautious_dollars(at, of, p, choices)
+        if dollars > limit:
+            missed["max_usd"] = (dollars, limit)
+    if slo.ttft_s is not None and outlook.ttfts.share_up_to(slo.ttft_s / expected.ttft_s) < p:
+        missed["ttft_s"] = (outlook.ttfts.quantile(p) * expected.ttft_s, slo.ttft_s)
+    if slo.tokens_per_s and outlook.tpots.share_up_to(1.0 / (slo.tokens_per_s * expected.tpot_s)) < p:
+        missed["tokens_per_s"] = (1.0 / (outlook.tpots.quantile(p) * expected.tpot_s), slo.tokens_per_s)
+    if slo.answer_s is not None and share_in_time(at, of, expected, slo.answer_s) < p:
+        missed["answer_s"] = (seconds_quantile(at, of, expected, p), slo.answer_s)
+    return missed
+
+
+_LONGEST_S = 1e6
+_HALVINGS = 24

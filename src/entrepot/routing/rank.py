@@ -5,24 +5,27 @@ could only agree with itself.
 """
 
 from collections.abc import Sequence
+from math import isnan
 from operator import attrgetter
 
 from msgspec.structs import replace
 
 from entrepot.routing.decision import Candidate, Decision, Ranking
+from entrepot.routing.explore import to_explore
 from entrepot.routing.score import score
 
 TIE = 1e-12
 """Scores that differ by less than this part are equal: that much is rounding."""
 
-WELL_KNOWN_OBSERVATIONS = 30.0
-"""An endpoint with as many recent observations has nothing left to teach that is worth a dearer answer."""
+STORED = 1e-5
+"""A stored score may differ by this part from what its seven-digit parts give."""
 
 _METRICS = {
     Ranking.SCORE: "score",
     Ranking.PRICE: "score",
     Ranking.THROUGHPUT: "tpot_s",
     Ranking.LATENCY: "ttft_s",
+    Ranking.NEAREST: "miss",
 }
 _KEYS = {ranking: attrgetter("tier", metric) for ranking, metric in _METRICS.items()}
 _VALUES = {ranking: attrgetter(metric) for ranking, metric in _METRICS.items()}
@@ -31,6 +34,7 @@ _TIE_BREAKERS = {
     Ranking.PRICE: attrgetter("cached_nusd_per_mtok", "uses"),
     Ranking.THROUGHPUT: attrgetter("score", "cached_nusd_per_mtok", "uses"),
     Ranking.LATENCY: attrgetter("score", "cached_nusd_per_mtok", "uses"),
+    Ranking.NEAREST: attrgetter("score", "cached_nusd_per_mtok", "uses"),
 }
 
 
@@ -65,22 +69,32 @@ def ordered(candidates: list[Candidate], ranking: Ranking) -> list[Candidate]:
     return candidates
 
 
-def to_explore(candidates: list[Candidate], draw_pick: float) -> Candidate | None:
-    """Return the candidate of the first tier that is known least, None when all are known well.
-
-    Of several that are known equally little `draw_pick` (0 ≤ draw < 1) takes one. `candidates` are ordered.
-    """
-    tier = candidates[0].tier
-    least = min(candidate.observations for candidate in candidates if candidate.tier == tier)
-    if least >= WELL_KNOWN_OBSERVATIONS:
-        return None
-    unknown = [c for c in candidates if c.tier == tier and c.observations == least]
-    return unknown[int(draw_pick * len(unknown))]
-
-
 def moved_to_front(candidates: list[Candidate], first: Candidate) -> list[Candidate]:
     """Return the candidates with `first` before the others."""
     return [first, *(candidate for candidate in candidates if candidate is not first)]
+
+
+def expected_score(
+    candidate: Candidate, dollars: float, seconds: float, usd_per_s: float, fallback_usd: float
+) -> float:
+    """Return the score of a candidate: per answer of use, with what a failure costs.
+
+    The candidate that is tried after a failure has its own share of answers of use in `fallback_usd` already.
+    Units: USD, seconds, USD per second.
+    """
+    success = candidate.success_share
+    return (
+        score(
+            dollars,
+            seconds,
+            usd_per_s,
+            candidate.p_failure,
+            candidate.dollars_wasted,
+            candidate.failure_s,
+            fallback_usd * success,
+        )
+        / success
+    )
 
 
 def winner_of(decision: Decision) -> Candidate:
@@ -88,29 +102,27 @@ def winner_of(decision: Decision) -> Candidate:
 
     It carries the recomputed score. Compare it with `decision.winner`: a difference means that the record was
     changed, or that the code which wrote it chose by another rule.
+    Raises: ValueError when it was explored by the rule of the first version, which nothing is left of.
     """
+    if decision.explored and isnan(decision.allowance_usd):
+        raise ValueError("it was explored by the rule of an earlier version, which is not kept")
     candidates, usd_per_s = decision.candidates, decision.usd_per_s
-    bases = [candidate.dollars + usd_per_s * candidate.seconds for candidate in candidates]
+    bases = [(c.dollars + usd_per_s * c.seconds) / c.success_share for c in candidates]
     least, second = two_least(bases)
     rescored = [
         _rescored(candidate, usd_per_s, second if base == least else least)
         for candidate, base in zip(candidates, bases, strict=True)
     ]
     best = ordered(rescored, decision.ranking)
-    explored = to_explore(best, decision.draws[1]) if decision.explored else None
+    explored = None
+    if decision.explored:
+        explored = to_explore(best, decision.draw, decision.allowance_usd)
     return explored or best[0]
 
 
-def _rescored(candidate: Candidate, usd_per_s: float, fallback_score: float) -> Candidate:
-    return replace(
-        candidate,
-        score=score(
-            candidate.dollars,
-            candidate.seconds,
-            usd_per_s,
-            candidate.p_failure,
-            candidate.dollars_wasted,
-            candidate.failure_s,
-            fallback_score,
-        ),
-    )
+def _rescored(candidate: Candidate, usd_per_s: float, fallback_usd: float) -> Candidate:
+    """Return the candidate with the score that its parts give, unless the stored one is the same rounded."""
+    score_usd = expected_score(candidate, candidate.dollars, candidate.seconds, usd_per_s, fallback_usd)
+    if abs(score_usd - candidate.score) <= STORED * abs(score_usd):
+        return candidate
+    return replace(candidate, score=score_usd)

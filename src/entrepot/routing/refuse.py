@@ -59,6 +59,7 @@ _KINDS = {
     ExclusionReason.TTFT: _slo("ttft_s"),
     ExclusionReason.TOKENS_PER_S: _slo("tokens_per_s"),
     ExclusionReason.ANSWER_TIME: _slo("answer_s"),
+    ExclusionReason.IN_TIME: _slo("answer_s"),
 }
 
 
@@ -152,16 +153,16 @@ def _offer(last: ExclusionReason, nearest: Sequence[Exclusion], endpoints: Seque
             text = f"the longest answer available has {best.limit:.0f} tokens"
         case ExclusionReason.ANSWER_COST:
             best = min(nearest, key=lambda gone: gone.seen)
-            text = f"the cheapest answer is expected to cost up to ${best.seen:.3g}"
+            text = f"the cheapest answer may cost up to ${best.seen:.3g}"
         case ExclusionReason.TTFT:
             best = min(nearest, key=lambda gone: gone.seen)
-            text = f"the first to begin is expected to after {best.seen:.3g} s"
+            text = f"the first to begin may do so only after {best.seen:.3g} s"
         case ExclusionReason.TOKENS_PER_S:
             best = max(nearest, key=lambda gone: gone.seen)
-            text = f"the fastest is expected to write {best.seen:.3g} tokens/s"
+            text = f"the fastest may write only {best.seen:.3g} tokens/s"
         case ExclusionReason.ANSWER_TIME:
             best = min(nearest, key=lambda gone: gone.seen)
-            text = f"the soonest answer is expected after {best.seen:.3g} s"
+            text = f"the soonest answer may take {best.seen:.3g} s"
         case _:
             return ""
     return f" ({text}: {endpoints[best.endpoint_index].name})"

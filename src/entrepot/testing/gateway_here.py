@@ -24,6 +24,7 @@ from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.prices import Prices
+from entrepot.domain.virtual import VirtualModel
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.log import EventLog, Level
 from entrepot.ledger.entries import Entry
@@ -147,6 +148,7 @@ async def gateway_here(
     ledger: LedgerSettings | None = None,
     sync: SyncData = sync_data,
     budget_nusd: int | None = None,
+    virtual_models: Sequence[VirtualModel] = (),
     seed: int = 0,
     policy: PolicySettings | None = None,
     claims: KeyClaims = UNDECLARED,
@@ -160,6 +162,7 @@ async def gateway_here(
         policy=policy or PolicySettings(),
         hosts=tuple(hosts.values()),
         endpoints=tuple(endpoints),
+        virtual_models=tuple(virtual_models),
     )
     log = io.StringIO()
     books = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES, sync=sync)

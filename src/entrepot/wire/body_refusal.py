@@ -39,8 +39,9 @@ _SORTS = '"price", "throughput" or "latency"'
 EXPECTED: Mapping[str, str] = {
     "": "a JSON object with the fields of the request",
     "model": 'the name of a model, such as "deepseek/deepseek-r1"; GET /v1/models lists them',
-    "models": f"{_NAMES}, the models to fall back to, in order",
+    "models": f"{_NAMES}, the models that may answer",
     "models[]": "the name of a model; GET /v1/models lists them",
+    "route": '"fallback" (the models are tried in order) or "sort" (they are one set)',
     "messages": 'an array of at least one message, such as {"role": "user", "content": "Hello"}',
     "messages[]": 'an object such as {"role": "user", "content": "Hello"}',
     "messages[].role": 'a non-empty string such as "user", "assistant", "system" or "tool"',
@@ -68,6 +69,7 @@ EXPECTED: Mapping[str, str] = {
     "provider.data_collection": '"allow" or "deny"',
     "provider.sort": f'{_SORTS}, or {{"by": …}} with one of them',
     "provider.sort.by": _SORTS,
+    "provider.sort.partition": '"model" (the models are tried in order) or "none" (they are one set)',
     "provider.max_price": "an object with prompt, completion (USD per million tokens) or request (USD)",
     "provider.max_price.prompt": f"{_PRICE}, in USD per million tokens",
     "provider.max_price.completion": f"{_PRICE}, in USD per million tokens",
@@ -82,6 +84,8 @@ EXPECTED: Mapping[str, str] = {
     "slo.answer_s": "a finite number of at least 0, in seconds",
     "slo.max_usd": f"{_PRICE}, in USD",
     "slo.usd_per_hour": "a finite number of at least 0, in USD per hour of waiting",
+    "slo.probability": "a number above 0 and below 1, such as 0.95",
+    "slo.otherwise": '"refuse" or "nearest"',
 }
 
 _KNOWN_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -137,6 +141,11 @@ def missing(param: str) -> Refusal:
 def unsupported(param: str, next_step: str) -> Refusal:
     """Return that a field is known and cannot be honoured, so that it is refused and not ignored."""
     return _refusal("unsupported_field", f"{param} is not supported yet; {next_step}", param)
+
+
+def contradictory(param: str, message: str) -> Refusal:
+    """Return that `param` says the opposite of another field: neither is ignored in silence."""
+    return _refusal("contradictory_values", message, param)
 
 
 def too_large(param: str, fields: Mapping[str, Raw], most: float) -> Refusal:

@@ -6,7 +6,7 @@ API and refused by name, since to ignore a limit in silence would be to break it
 """
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -27,9 +27,13 @@ Names = Annotated[list[Name], Meta(max_length=MOST_NAMES)]
 Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
 Choices = Annotated[int, Meta(ge=1, le=MOST_CHOICES)]
 Number = Annotated[float, Meta(ge=0)]
+Probability = Annotated[float, Meta(gt=0, lt=1)]
 Prompts = Annotated[list[str | int | list[int]], Meta(min_length=1)]
 Inputs = Annotated[list[Text | int | list[int]], Meta(min_length=1)]
 Unsupported = Raw
+Route = Literal["fallback", "sort"]
+Partition = Literal["model", "none"]
+Otherwise = Literal["refuse", "nearest"]
 
 
 class Percentiles(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,10 +46,10 @@ class Percentiles(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SortBy(Struct, frozen=True, forbid_unknown_fields=True):
-    """The long form of `sort`."""
+    """The long form of `sort`; `partition` says whether models are tried in order or are one set."""
 
     by: Sort | None = None
-    partition: Unsupported = NULL
+    partition: Partition | None = None
 
 
 class MaxPriceShape(Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +90,8 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
 class SloShape(Struct, frozen=True, forbid_unknown_fields=True):
     """Our `slo` object.
 
-    Units: seconds, tokens/s/user, USD, USD per hour of waiting.
+    Units: seconds, tokens/s/user, USD, USD per hour of waiting. `probability` is the one with which the
+    limits of time have to hold; `otherwise` says what happens where nobody can.
     """
 
     ttft_s: Number | None = None
@@ -94,7 +99,8 @@ class SloShape(Struct, frozen=True, forbid_unknown_fields=True):
     answer_s: Number | None = None
     max_usd: Decimal | None = None
     usd_per_hour: Number | None = None
-    probability: Unsupported = NULL
+    probability: Probability | None = None
+    otherwise: Otherwise | None = None
 
 
 class StreamOptions(Struct, frozen=True):
@@ -114,6 +120,7 @@ class BodyShape(Struct, frozen=True, kw_only=True):
 
     model: Name | None = None
     models: Names | None = None
+    route: Route | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None

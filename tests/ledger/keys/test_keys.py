@@ -17,7 +17,15 @@ from entrepot.domain.errors import ConfigError, DataError
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.keys.events import KeyCaps
 from entrepot.ledger.keys.keys import Key, KeyRing, digest_of, list_keys
-from entrepot.ledger.keys.log import create_key, declare_key, erase_key_name, revoke_key, set_budget, set_caps
+from entrepot.ledger.keys.log import (
+    create_key,
+    declare_key,
+    erase_key_name,
+    revoke_key,
+    set_budget,
+    set_caps,
+    set_value_of_time,
+)
 
 
 def test_a_secret_has_256_random_bits_and_is_written_nowhere(tmp_path: Path) -> None:
@@ -54,6 +62,27 @@ def test_changes_reach_a_ring_that_is_in_use(tmp_path: Path) -> None:
     assert revoke_key(tmp_path, "alice", 3).revoked
     assert [key.revoked for key in ring.refresh()] == [True]
     assert ring.find(digest_of(secret)) is None
+
+
+def test_a_value_of_time_is_given_with_the_key_or_later(tmp_path: Path) -> None:
+    """And taken back; a ring that is in use sees each change."""
+    ring = KeyRing(DataDir(tmp_path).keys)
+    create_key(tmp_path, "alice", None, 1, usd_per_hour=20.0)
+    assert [key.usd_per_hour for key in ring.refresh()] == [20.0]
+    assert set_value_of_time(tmp_path, "alice", 0.0, 2).usd_per_hour == 0.0
+    assert set_value_of_time(tmp_path, "1", None, 3).usd_per_hour is None
+    assert [key.usd_per_hour for key in ring.refresh()] == [None]
+
+
+def test_a_log_from_before_there_were_values_of_time_reads_as_ever(tmp_path: Path) -> None:
+    """Lines on a disk never change: what they do not say is not set."""
+    path = DataDir(tmp_path).keys
+    path.write_bytes(
+        b'{"event":"create","at_ns":1,"key_id":1,"name":"old","digest":"%b","budget_nusd":5,'
+        b'"caps":{"usd_per_hour":9.0,"seconds":null},"team_id":0,"tags":[]}\n' % (b"ab" * 32)
+    )
+    (key,) = list_keys(tmp_path)
+    assert (key.name, key.budget_nusd, key.caps, key.usd_per_hour) == ("old", 5, KeyCaps(9.0), None)
 
 
 def test_numbers_are_never_used_again_but_names_may_be(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from entrepot.domain.errors import Refusal
+from entrepot.domain.request import SenderFacts
 from entrepot.ledger.entries import NO_SENDER, Balances, NameSender
 from entrepot.ledger.keys.budgets import Budget
 from entrepot.ledger.keys.keys import TAG_SEPARATOR, Key, KeyRing
@@ -22,12 +23,16 @@ MOST_SENDERS = 1_000  # of one key: each set of tags is named for ever, and ever
 
 
 class Sender(Struct, frozen=True):
-    """For whom a request counts. `has_hard_budget` says that what it may cost has to be bounded."""
+    """For whom a request counts. `has_hard_budget` says that what it may cost has to be bounded.
+
+    `facts` are what the choice goes by; its tag is the first that the client named, else the key's first.
+    """
 
     sender_id: int
     key: Key
     has_hard_budget: bool
     has_soft_budget: bool
+    facts: SenderFacts
 
 
 class Senders:
@@ -69,6 +74,7 @@ class Senders:
             key,
             any(budget.hard for budget in budgets),
             any(not budget.hard for budget in budgets),
+            SenderFacts(key.key_id, _task_tag(key, numbers), key.usd_per_hour),
         )
         if len(self._found) >= MOST_REMEMBERED:
             self._found.clear()
@@ -87,7 +93,7 @@ class Senders:
         return self._keys.budgets_of(of, (tag for tag in named.tags if tag in self._keys.tags))
 
     def _narrowed(self, key: Key, tags: str) -> tuple[int, ...] | Refusal:
-        """Return the tags of the key, those that the client narrowed replaced by what it named."""
+        """Return the tags of the key, and behind them those that the client named."""
         names = {name: number for number, name in self._keys.tags.items()}
         own = {self._keys.tags[tag] for tag in key.tags}
         numbers = list(key.tags)
@@ -123,6 +129,12 @@ class Senders:
             self._write(NameSender(number, *facts))
             self._numbers[facts] = number
         return number
+
+
+def _task_tag(key: Key, tags: tuple[int, ...]) -> int:
+    """Return the tag whose habits a request is expected to have, 0 for none; `tags` begin with the key's."""
+    named = tags[len(key.tags) :]
+    return (named or tags or (0,))[0]
 
 
 def _refusal(message: str) -> Refusal:

@@ -40,7 +40,10 @@ UNLIMITED = KeyLimits()
 
 
 class Created(Struct, frozen=True, tag="create", tag_field="event"):
-    """A key was made. Units of all events: `at_ns` Unix nanoseconds, nano-USD."""
+    """A key was made.
+
+    Units of all events: `at_ns` Unix nanoseconds, nano-USD, `usd_per_hour` USD per hour of waiting.
+    """
 
     at_ns: int
     key_id: int
@@ -50,6 +53,7 @@ class Created(Struct, frozen=True, tag="create", tag_field="event"):
     caps: KeyCaps = AS_CONFIGURED
     team_id: int = 0
     tags: tuple[int, ...] = ()
+    usd_per_hour: float | None = None
     claims: KeyClaims = UNDECLARED
 
 
@@ -86,6 +90,14 @@ class Capped(Struct, frozen=True, tag="caps", tag_field="event"):
     at_ns: int
     key_id: int
     caps: KeyCaps
+
+
+class Valued(Struct, frozen=True, tag="value-of-time", tag_field="event"):
+    """A key got a value of time for requests that name none, or lost it."""
+
+    at_ns: int
+    key_id: int
+    usd_per_hour: float | None
 
 
 class Limited(Struct, frozen=True, tag="limits", tag_field="event"):
@@ -137,7 +149,8 @@ class TagCreated(Struct, frozen=True, tag="create-tag", tag_field="event"):
     name: str
 
 
-KeyChange = Created | Revoked | Budgeted | Capped | Limited | Assigned | Storing | Declared
+ChangeOfKey = Revoked | Budgeted | Capped | Valued | Limited | Assigned | Storing | Declared
+KeyChange = Created | ChangeOfKey
 Event = KeyChange | BudgetSet | TeamCreated | TagCreated
 decode_event = msgspec.json.Decoder(Event).decode
 encode_event = msgspec.json.Encoder().encode

@@ -38,6 +38,7 @@ from entrepot.ledger.keys.events import (
     Storing,
     TagCreated,
     TeamCreated,
+    Valued,
     decode_event,
     encode_event,
 )
@@ -125,11 +126,12 @@ def create_key(
     caps: KeyCaps = AS_CONFIGURED,
     team: str | None = None,
     tags: Collection[str] = (),
+    usd_per_hour: float | None = None,
     claims: KeyClaims = UNDECLARED,
 ) -> str:
     """Make a key in the data directory at `path` and return its secret, which is written nowhere.
 
-    Units: nano-USD; Unix nanoseconds.
+    Units: nano-USD; Unix nanoseconds; USD per hour of waiting.
     Raises: ConfigError when the name is empty or in use, or a team or tag is unknown; DataError when the
     directory is unusable.
     """
@@ -143,7 +145,10 @@ def create_key(
         secret = SECRET_PREFIX + urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
         digest = digest_of(secret).hex()
         number = max(keys, default=0) + 1
-        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, claims))
+        created = Created(
+            now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, usd_per_hour, claims
+        )
+        log.append(created)
     return secret
 
 
@@ -193,6 +198,15 @@ def set_caps(path: Path, name_or_id: str, caps: KeyCaps, now_ns: int) -> Key:
     Raises: ConfigError when no key in use is called so.
     """
     return _change(path, name_or_id, lambda key: Capped(now_ns, key.key_id, caps))
+
+
+def set_value_of_time(path: Path, name_or_id: str, usd_per_hour: float | None, now_ns: int) -> Key:
+    """Set what an hour of waiting is worth where a request of a key does not say so, and return the key.
+
+    Units: USD per hour; None for the configured value.
+    Raises: ConfigError when no key in use is called so.
+    """
+    return _change(path, name_or_id, lambda key: Valued(now_ns, key.key_id, usd_per_hour))
 
 
 def set_limits(path: Path, name_or_id: str, limits: KeyLimits, now_ns: int) -> Key:

@@ -19,7 +19,9 @@ BUCKETS = 480
 """Buckets times log10(GAMMA): more than eight decades from the lowest value."""
 
 _BUCKETS_PER_LOG = 1.0 / log(GAMMA)
-_CENTRES = tuple(exp((bucket + 0.5) / _BUCKETS_PER_LOG) for bucket in range(BUCKETS))
+CENTRES = tuple(exp((bucket + 0.5) / _BUCKETS_PER_LOG) for bucket in range(BUCKETS))
+"""The middle of each bucket, as a multiple of the lowest value."""
+
 _INFINITY = float("inf")
 _NOTHING = 1e-9
 """A share of the weight below which a tail is rounding, not samples."""
@@ -30,16 +32,16 @@ Bucket = tuple[int, float]
 class Distribution:
     """Weighted samples of a positive quantity; the holder knows the time and gives the weights.
 
-    Units: values in the unit of the quantity, of which `lowest` is the smallest that is told apart; `weight`
-    and `total` (weight times value) in units of the holder's weights.
+    Units: values in the unit of the quantity, of which `lowest` is the smallest that is told apart; `weights`
+    (of the buckets), `weight` (of all) and `total` (weight times value) in units of the holder's weights.
     """
 
-    __slots__ = ("_buckets", "_lowest", "_offset", "total", "weight")
+    __slots__ = ("_offset", "lowest", "total", "weight", "weights")
 
     def __init__(self, lowest: float) -> None:
-        self._lowest = lowest
+        self.lowest = lowest
         self._offset = log(lowest) * _BUCKETS_PER_LOG
-        self._buckets = [0.0] * BUCKETS
+        self.weights = [0.0] * BUCKETS
         self.weight = 0.0
         self.total = 0.0
 
@@ -49,13 +51,13 @@ class Distribution:
         Raises: ValueError when it is not a finite number ≥ 0: one such sample would spoil all sums for ever.
         """
         bucket = 0
-        if self._lowest < value < _INFINITY:
+        if self.lowest < value < _INFINITY:
             bucket = int(log(value) * _BUCKETS_PER_LOG - self._offset)
             if bucket >= BUCKETS:
                 bucket = BUCKETS - 1
-        elif not 0.0 <= value <= self._lowest:
+        elif not 0.0 <= value <= self.lowest:
             raise ValueError(f"a sample of {value!r}: expected a finite number ≥ 0")
-        self._buckets[bucket] += weight
+        self.weights[bucket] += weight
         self.weight += weight
         self.total += weight * value
 
@@ -68,15 +70,31 @@ class Distribution:
         """
         return max(value, self.mean_beyond(value) or expected)
 
+    def add_beyond(self, value: float, weight: float, *, expected: float) -> None:
+        """Count a right-censored sample as spread over what was seen beyond `value`, in proportion.
+
+        Where nothing was, it is counted once, at the larger of `value` and `expected`.
+        """
+        first = bucket_of(value, self.lowest)
+        tail = self.weights[first:]
+        beyond = sum(tail)
+        if beyond <= self.weight * _NOTHING:
+            self.add(max(value, expected), weight)
+            return
+        factor = weight / beyond
+        self.weights[first:] = [kept + factor * kept for kept in tail]
+        self.weight += weight
+        self.total += factor * self.lowest * sum(map(mul, tail, CENTRES[first:]))
+
     def mean_beyond(self, value: float) -> float | None:
         """Return the mean of the samples of `value` or more, None when there are none."""
-        first = self._bucket_of(value)
-        tail = self._buckets[first:]
+        first = bucket_of(value, self.lowest)
+        tail = self.weights[first:]
         weight = sum(tail)
         if weight <= self.weight * _NOTHING:
             return None
-        total: float = sum(map(mul, tail, _CENTRES[first:]))
-        return self._lowest * total / weight
+        total: float = sum(map(mul, tail, CENTRES[first:]))
+        return self.lowest * total / weight
 
     def mean(self) -> float | None:
         """Return the mean, exactly, or None without samples."""
@@ -84,21 +102,21 @@ class Distribution:
 
     def quantile(self, share: float) -> float | None:
         """Return the value that `share` of the weight does not exceed, to 2 %, or None without samples."""
-        running = list(accumulate(self._buckets))
+        running = list(accumulate(self.weights))
         if running[-1] <= 0:
             return None
         bucket = bisect_left(running, share * running[-1])
-        return self._lowest * _CENTRES[min(bucket, BUCKETS - 1)]
+        return self.lowest * CENTRES[min(bucket, BUCKETS - 1)]
 
     def scale(self, factor: float) -> None:
         """Multiply all weights, when the holder moves its landmark."""
-        self._buckets = [weight * factor for weight in self._buckets]
+        self.weights = [weight * factor for weight in self.weights]
         self.weight *= factor
         self.total *= factor
 
     def buckets(self) -> list[Bucket]:
         """Return the buckets that hold anything, for keeping: (number, weight)."""
-        return [(bucket, weight) for bucket, weight in enumerate(self._buckets) if weight > 0]
+        return [(bucket, weight) for bucket, weight in enumerate(self.weights) if weight > 0]
 
     def restore(self, buckets: list[Bucket], *, total: float) -> None:
         """Take kept buckets in place of the present samples.
@@ -112,11 +130,14 @@ class Distribution:
             restored[bucket] = weight
         if not 0 <= total < float("inf"):
             raise ValueError(f"total {total!r}: expected a finite number ≥ 0")
-        self._buckets = restored
+        self.weights = restored
         self.weight = sum(restored)
         self.total = total
 
-    def _bucket_of(self, value: float) -> int:
-        if value <= self._lowest:
-            return 0
-        return min(int(log(value) * _BUCKETS_PER_LOG - self._offset), BUCKETS - 1)
+
+def bucket_of(value: float, lowest: float) -> int:
+    """Return the number of the bucket that holds a value, when the first one begins at `lowest`."""
+    if value <= lowest:
+        return 0
+    bucket = int(log(value / lowest) * _BUCKETS_PER_LOG)
+    return bucket if bucket < BUCKETS else BUCKETS - 1

@@ -3,21 +3,55 @@
 from math import exp2
 
 from entrepot.domain.outcome import Outcome
+from entrepot.routing.kpi.distribution import Distribution
+from entrepot.routing.kpi.load_limit import LoadLimit
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import Outlook
 from entrepot.routing.kpi.priors import Priors
-from entrepot.routing.kpi.timing import PSEUDO_COUNT, Timing
+from entrepot.routing.kpi.regression import TOKENS_PER_UNIT
+from entrepot.routing.kpi.table import Table, log_normal_shares
+from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, PSEUDO_COUNT, Timing
 
 FAILURE_FLOOR_S = 1.0
 """A failure is charged at least this much waiting, and this much until one was seen: if it cost only what it
 took, an endpoint that refuses at once would be free to try, and every request would try it first."""
 
-RUN_PSEUDO_COUNT = 1.0
-"""The failures since the last success are judged on their own with this much of the prior: an outage is not
-an average. Ten in a row give 0.91, a hundred 0.99; one success ends it."""
+OUTAGE_SHARE = 0.003
+"""How often an attempt is the first of an outage. Failures since the last success are judged by it: of an
+endpoint that seldom fails two in a row are an outage, of one that fails at every seventh attempt four may be
+chance. One success ends it."""
 
 RUN_HALF_LIFE_S = 60.0
 """A run of failures loses half its count in this time, so that a silent endpoint is tried again."""
+
+MOST_TRIALS = 64.0
+"""The failure share rests on at most about as many attempts: hosts break and are mended within minutes."""
+
+MOST_DOUBTED_TRIALS = 24.0
+"""However often an endpoint failed, it may have been mended since: as sure as after so many attempts, at
+most."""
+
+DOUBTFUL_FAILURE_SHARE = 0.02
+"""Below it nobody is avoided for failing, so that there is nothing to find out."""
+
+LATE = 1.0 / 16.0
+"""How much the latest attempt counts in the late failure share: it rests on about thirty attempts."""
+
+LATE_DEVIATIONS = 3.5
+"""When the late share is as many standard deviations off the long one, what was before is forgotten."""
+
+LATE_SPREAD = 5.6
+"""The square root of the attempts that the late share rests on."""
+
+ASSUMED_DOUBT = 0.5
+"""Standard deviation of the logarithm of a level that was declared or is that of a typical peer: two hosts of
+three lie within 1.6 times of it."""
+
+LEAST_DOUBT = 0.15
+"""Spread of a single observation at the least, when it is asked how much another one would teach."""
+
+TABLE_PART = 1.0 / 12.0
+"""Tables are made again when their samples have grown by this part."""
 
 ASSUMED_TOKENS_PER_BYTE = 1 / 200
 """Of a stream: a chunk of a chat answer with one token has about 200 bytes."""
@@ -25,24 +59,41 @@ ASSUMED_TOKENS_PER_BYTE = 1 / 200
 BOUND_TOKENS_PER_BYTE = 1 / 48
 """The shortest event that we know, `data: {"choices":[{"text":" a","index":0}]}` and a blank line."""
 
+ASSUMED_PREFIX_TRUST = 0.5
+"""Of a beginning that was sent to the endpoint lately, until its cache was seen: half is taken to be there.
+"""
+
+_RAREST = 1e-4
 _OK = Outcome.OK
 _CANCELLED = Outcome.CANCELLED
 _TIMED_OUT = Outcome.TIMED_OUT
 _REFUSED = Outcome.REFUSED
+_RATE_LIMITED = Outcome.RATE_LIMITED
+_TRUNCATED = Outcome.TRUNCATED
 
+_SHARES = log_normal_shares(LOWEST_PART, 1.0, ASSUMED_SPREAD)
 
 _SUMS = (
     "observations",
     "trials",
     "failures",
     "failed_s",
+    "rate_limited",
+    "truncated",
     "wasted",
     "prompts",
-    "prompt_tokens",
-    "cached_tokens",
+    "rest_tokens",
+    "rest_cached",
+    "known_tokens",
+    "known_cached",
+    "listed",
+    "told",
+    "discounts",
+    "honoured",
     "streams",
     "stream_rate",
     "stream_rate_square",
+    "late_share",
 )
 """The decayed sums that are plain numbers, in the order in which they are kept."""
 
@@ -50,99 +101,246 @@ _SUMS = (
 class EndpointMeasures:
     """The decayed sums of one endpoint; the holder gives each observation its weight.
 
-    Units: weights of the holder, times seconds, tokens, or tokens per byte of a stream. `run` is the count of
-    failures since the last success, which decays on its own.
+    Units: weights of the holder, times seconds, tokens, nano-USD, or tokens per byte of a stream. `run` is
+    the count of failures since the last success, which decays on its own; `late_share` is that of failures
+    lately.
     """
 
-    __slots__ = (*_SUMS, "last_at_s", "run", "run_at_s", "tpot", "ttft")
+    __slots__ = (*_SUMS, "_tabled", "answers", "last_at_s", "limit", "run", "run_at_s", "tpot", "ttft")
 
     observations: float
     trials: float
     failures: float
     failed_s: float
+    rate_limited: float
+    truncated: float
     wasted: float
     prompts: float
-    prompt_tokens: float
-    cached_tokens: float
+    rest_tokens: float
+    rest_cached: float
+    known_tokens: float
+    known_cached: float
+    listed: float
+    told: float
+    discounts: float
+    honoured: float
     streams: float
     stream_rate: float
     stream_rate_square: float
+    late_share: float
 
-    def __init__(self) -> None:
-        self.ttft = Timing()
-        self.tpot = Timing()
+    def __init__(self, priors: Priors) -> None:
+        self.ttft = Timing(priors.ttft)
+        self.tpot = Timing(priors.tpot)
+        self.answers = Distribution(LOWEST_PART)
+        self.limit: LoadLimit | None = None
         self.last_at_s: float | None = None
         self.run = 0.0
         self.run_at_s = 0.0
+        self._tabled = -1.0
         self.restore_sums([0.0] * len(_SUMS))
 
-    def observe(self, seen: Observation, weight: float, outlook: Outlook) -> None:
-        """Count one ended attempt; `outlook` is the forecast before it, which places what was censored."""
+    def observe(self, seen: Observation, weight: float, outlook: Outlook, prompt_tokens: float) -> None:
+        """Count one ended attempt; `outlook` is the forecast before it.
+
+        Units: `prompt_tokens` as the host told them, else as expected by the bytes.
+        """
         outcome = seen.outcome
         if outcome is _REFUSED:
             return
         self.last_at_s = seen.at_s
         self.observations += weight
         ttft_s, tpot_s = seen.ttft_s, seen.tpot_s
+        uncached = max(prompt_tokens - seen.cached_tokens, 0.0)
         if outcome is _OK:
-            self.trials += weight
+            self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
             if ttft_s is None:
-                ttft_s, tpot_s = split_whole_answer(seen, outlook)
+                ttft_s, tpot_s = self._split(seen, uncached)
+            self._observe_answer(seen, weight, uncached)
             self._observe_tokens(seen, weight)
         elif outcome is not _CANCELLED:
             self._observe_failure(seen, weight)
         elif ttft_s is not None:  # it had begun to answer; before that nobody knows whether it would have
-            self.trials += weight
+            self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
         if ttft_s is not None:
-            self.ttft.add(ttft_s, weight, seen.in_flight)
+            self.ttft.add(ttft_s, weight, weight, uncached, seen.in_flight)
         elif outcome is _CANCELLED or outcome is _TIMED_OUT:
-            self.ttft.add_at_least(seen.answer_s, weight, seen.in_flight, expected=outlook.ttft_s)
+            self.ttft.add_at_least(seen.answer_s, weight, weight, uncached, seen.in_flight)
         if tpot_s is not None:
-            self.tpot.add(tpot_s, weight, seen.in_flight)
+            self.tpot.add(tpot_s, weight, weight, 0.0, seen.in_flight)
 
     def _observe_failure(self, seen: Observation, weight: float) -> None:
-        self.trials += weight
-        self.failures += weight
         self.failed_s += weight * seen.answer_s
         if seen.ttft_s is not None:  # what was written before the failure is billed
             self.wasted += weight
+        if seen.outcome is _TRUNCATED:
+            self.truncated += weight
+        by_our_load = False
+        if seen.outcome is _RATE_LIMITED:
+            self.rate_limited += weight
+            by_our_load = seen.in_flight > 0
+            if by_our_load and self.limit is None:
+                self.limit = LoadLimit()
+        self._observe_trial(weight, seen, failed=True, by_our_load=by_our_load)
         self.run = self.run_at(seen.at_s) + 1.0
         self.run_at_s = seen.at_s
+
+    def _observe_trial(
+        self, weight: float, seen: Observation, *, failed: bool, by_our_load: bool = False
+    ) -> None:
+        """Count an attempt that shows whether the endpoint works; a 429 under our load shows its capacity."""
+        if self.limit is not None and (by_our_load or not failed):
+            self.limit.add(seen.in_flight, weight, weight, refused=by_our_load)
+        if by_our_load:
+            return
+        self.trials += weight
+        self.failures += weight * failed
+        most = MOST_TRIALS * weight
+        if self.trials > most:
+            self.failures *= most / self.trials
+            self.trials = most
+        self.late_share += LATE * (failed - self.late_share)
+        if self.trials > LATE_SPREAD * LATE_SPREAD * weight:
+            share = self.failures / self.trials
+            spread = (share * (1.0 - share) + 0.01) ** 0.5 / LATE_SPREAD
+            if abs(self.late_share - share) > LATE_DEVIATIONS * spread:
+                self.trials = weight / LATE
+                self.failures = self.late_share * self.trials
+
+    def _observe_answer(self, seen: Observation, weight: float, uncached: float) -> None:
+        """Count how long the whole answer took in proportion to what its tokens let expect."""
+        if seen.output_tokens is not None:
+            expected_s = self.ttft.expected(uncached, seen.in_flight)
+            expected_s += seen.output_tokens / seen.choices * self.tpot.expected(0.0, seen.in_flight)
+            self.answers.add(seen.answer_s / expected_s, weight)
 
     def _observe_tokens(self, seen: Observation, weight: float) -> None:
         prompt_tokens, output_tokens = seen.prompt_tokens, seen.output_tokens
         if prompt_tokens:
+            known = min(seen.known_tokens, prompt_tokens)
+            known_cached = min(seen.cached_tokens, known)
             self.prompts += weight
-            self.prompt_tokens += weight * prompt_tokens
-            self.cached_tokens += weight * seen.cached_tokens
+            self.known_tokens += weight * known
+            self.known_cached += weight * known_cached
+            self.rest_tokens += weight * (prompt_tokens - known)
+            self.rest_cached += weight * (seen.cached_tokens - known_cached)
         if output_tokens and seen.wire_bytes:
             rate = output_tokens / seen.wire_bytes
             self.streams += weight
             self.stream_rate += weight * rate
             self.stream_rate_square += weight * rate * rate
+        if seen.told_nusd is None:
+            return
+        if seen.discount_nusd > 0:
+            given = seen.billed_nusd + seen.discount_nusd - seen.told_nusd
+            self.discounts += weight * seen.discount_nusd
+            self.honoured += weight * min(max(given, 0), seen.discount_nusd)
+        else:
+            self.listed += weight * seen.billed_nusd
+            self.told += weight * seen.told_nusd
 
-    def refresh(self, outlook: Outlook, priors: Priors, unit: float, now_s: float) -> None:
+    def refresh(
+        self, outlook: Outlook, priors: Priors, unit: float, now_s: float, half_life_s: float
+    ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
+        self._refresh_timing(outlook, priors, unit)
+        self._refresh_precision(outlook, unit, now_s, half_life_s)
         pseudo = PSEUDO_COUNT * unit
-        outlook.ttft_s, outlook.ttft_per_in_flight_s = self.ttft.forecast(priors.ttft_s.value, unit)
-        outlook.tpot_s, outlook.tpot_per_in_flight_s = self.tpot.forecast(priors.tpot_s.value, unit)
         outlook.observations = (
             int(100.0 * self.observations / unit + 0.5) / 100.0
         )  # round() takes ten times as long
         prior = priors.failure_share.value
         p_failure = (self.failures + pseudo * prior) / (self.trials + pseudo)
-        if self.failures > 0.0:
-            known_s = (self.failed_s + pseudo * FAILURE_FLOOR_S) / (self.failures + pseudo)
+        failed = self.failures + self.rate_limited
+        if failed > 0.0:
+            known_s = (self.failed_s + pseudo * FAILURE_FLOOR_S) / (failed + pseudo)
             outlook.failure_s = max(known_s, FAILURE_FLOOR_S)
-            outlook.wasted_share = self.wasted / (self.failures + pseudo)
-            run = self.run_at(now_s)
-            p_failure = max(p_failure, (run + RUN_PSEUDO_COUNT * prior) / (run + RUN_PSEUDO_COUNT))
+            outlook.wasted_share = self.wasted / (failed + pseudo)
+            p_failure = max(p_failure, self._outage(self.run_at(now_s), prior, unit))
         outlook.p_failure = p_failure
-        if self.cached_tokens > 0.0:
+        outlook.p_doubt = 0.0
+        if p_failure > DOUBTFUL_FAILURE_SHARE:
+            tried = min(self.trials / unit, MOST_DOUBTED_TRIALS) + 1.0
+            outlook.p_doubt = (p_failure * (1.0 - p_failure) / tried) ** 0.5
+        outlook.refused = None if self.limit is None else self.limit.shares
+        if self.prompts > 0.0:
+            self._refresh_cached(outlook, pseudo)
+
+    def _outage(self, run: float, prior: float, unit: float) -> float:
+        """Return the failure share that a run of failures lets expect, by what was usual before it."""
+        usual = (max(self.failures / unit - run, 0.0) + PSEUDO_COUNT * prior) / (
+            max(self.trials / unit - run, 0.0) + PSEUDO_COUNT
+        )
+        outage = OUTAGE_SHARE / (OUTAGE_SHARE + max(usual, _RAREST) ** run)
+        return outage + (1.0 - outage) * usual if run else 0.0
+
+    def _refresh_cached(self, outlook: Outlook, pseudo: float) -> None:
+        if self.rest_cached > 0.0:
             trust = self.prompts / (self.prompts + pseudo)
-            outlook.cached_share = min(trust * self.cached_tokens / self.prompt_tokens, 1.0)
+            outlook.cached_share = min(trust * self.rest_cached / self.rest_tokens, 1.0)
+        if self.known_tokens > 0.0:
+            few = pseudo * self.known_tokens / self.prompts
+            outlook.prefix_trust = (self.known_cached + few * ASSUMED_PREFIX_TRUST) / (
+                self.known_tokens + few
+            )
+        if self.discounts > 0.0:
+            outlook.cached_honour = self.honoured / self.discounts
+        if self.listed > 0.0:
+            outlook.price_factor = self.told / self.listed
+
+    def _refresh_timing(self, outlook: Outlook, priors: Priors, unit: float) -> None:
+        ttft, tpot = self.ttft, self.tpot
+        if ttft.is_stale():
+            ttft.refit(priors.ttft, unit)
+        if tpot.is_stale():
+            tpot.refit(priors.tpot, unit)
+        level, per_unit, outlook.ttft_per_in_flight_s, per_both = ttft.fit
+        outlook.ttft_s = level
+        outlook.ttft_per_token_s = per_unit / TOKENS_PER_UNIT
+        outlook.ttft_per_both_s = per_both / TOKENS_PER_UNIT
+        outlook.tpot_s, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        weight = self.answers.weight
+        if weight - self._tabled > TABLE_PART * weight or self._tabled < 0.0:
+            self._tabled = weight
+            self.tabulate(outlook, unit)
+
+    def _refresh_precision(self, outlook: Outlook, unit: float, now_s: float, half_life_s: float) -> None:
+        """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer."""
+        ttft = self.ttft
+        spread = max(ttft.log_spread, self.tpot.log_spread, LEAST_DOUBT)
+        outlook.precision_per_use = 1.0 / (spread * spread)
+        precision = 1.0 / ASSUMED_DOUBT**2 + ttft.weight / unit * outlook.precision_per_use
+        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
+        outlook.precision = 1.0 / (1.0 / precision + ASSUMED_DOUBT**2 * silent)
+
+    def refit(self, priors: Priors, unit: float) -> None:
+        """Make the fits again though nothing was observed: what was has faded."""
+        self.ttft.refit(priors.ttft, unit)
+        self.tpot.refit(priors.tpot, unit)
+        self._tabled = -1.0
+
+    def tabulate(self, outlook: Outlook, unit: float) -> None:
+        """Make the tables of the distributions again."""
+        pseudo = PSEUDO_COUNT * unit
+        outlook.answers = Table(self.answers, _SHARES, pseudo)
+        outlook.ttfts = Table(self.ttft.parts, _SHARES, pseudo)
+        outlook.tpots = Table(self.tpot.parts, _SHARES, pseudo)
+
+    def mean_uncached_tokens(self) -> float:
+        """Return how many tokens of a prompt were not cached, on average."""
+        cached = self.known_cached + self.rest_cached
+        return (self.known_tokens + self.rest_tokens - cached) / self.prompts if self.prompts else 0.0
+
+    def cached_share(self) -> float:
+        """Return which part of all prompt tokens was cached."""
+        tokens = self.known_tokens + self.rest_tokens
+        return (self.known_cached + self.rest_cached) / tokens if tokens else 0.0
+
+    def share_of(self, count: float) -> float:
+        """Return a decayed count in proportion to all attempts."""
+        return count / (self.trials + self.rate_limited) if count else 0.0
 
     def run_at(self, now_s: float) -> float:
         """Return the failures since the last success, as many as still count."""
@@ -163,11 +361,31 @@ class EndpointMeasures:
         bound = (self.streams * (mean + 2.0 * deviation) + pseudo * BOUND_TOKENS_PER_BYTE) / whole
         return expected, max(bound, expected)
 
+    def _split(self, seen: Observation, uncached: float) -> tuple[float | None, float | None]:
+        """Return TTFT and TPOT of an answer that came whole: its time, split in the expected proportions.
+
+        Only the sum was seen. Without a token count it is all one part unknown, and teaches nothing.
+        """
+        if seen.output_tokens is None:
+            return None, None
+        if not seen.output_tokens:
+            return seen.answer_s, None
+        ttft_s = self.ttft.expected(uncached, seen.in_flight)
+        tpot_s = self.tpot.expected(0.0, seen.in_flight)
+        ratio = seen.answer_s / (ttft_s + seen.output_tokens / seen.choices * tpot_s)
+        return ttft_s * ratio, tpot_s * ratio
+
     def scale(self, factor: float) -> None:
         """Multiply all weights, when the holder moves its landmark."""
         self.ttft.scale(factor)
         self.tpot.scale(factor)
+        self.answers.scale(factor)
+        self._tabled *= factor
+        if self.limit is not None:
+            self.limit.scale(factor)
+        late = self.late_share  # a share, not a weight
         self.restore_sums([factor * kept for kept in self.sums()])
+        self.late_share = late
 
     def sums(self) -> list[float]:
         """Return the plain decayed sums, for keeping."""
@@ -182,19 +400,3 @@ class EndpointMeasures:
             raise ValueError(f"sums {sums!r}: expected {len(_SUMS)} finite numbers ≥ 0")
         for name, kept in zip(_SUMS, sums, strict=True):
             setattr(self, name, kept)
-
-
-def split_whole_answer(seen: Observation, outlook: Outlook) -> tuple[float | None, float | None]:
-    """Return TTFT and TPOT of an answer that came in one piece: its time, split in the expected proportions.
-
-    Only the sum was seen. Without a token count it is all one part unknown, and teaches nothing.
-    """
-    if seen.output_tokens is None:
-        return None, None
-    load = seen.in_flight
-    ttft_s = outlook.ttft_s + load * outlook.ttft_per_in_flight_s
-    if not seen.output_tokens:
-        return seen.answer_s, None
-    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
-    ratio = seen.answer_s / (ttft_s + seen.output_tokens / seen.choices * tpot_s)
-    return ttft_s * ratio, tpot_s * ratio

@@ -18,14 +18,17 @@ class EndpointKpis(Struct, frozen=True):
     """The estimates of one endpoint.
 
     Units: seconds, seconds per token, tokens/s/user, shares of 1, tokens per byte of a stream. `ttft_s` and
-    `tpot_s` are expected values at the present load. A `_p50` or `_p95` is the quantile of what was measured,
-    or the expected value before anything was. `stream_tokens_per_byte_bound` is seldom passed.
-    `observations` is decayed, `uses` is not.
+    `tpot_s` are expected values at the present load, of a prompt like the average one there. A `_p50` or
+    `_p95` is the quantile of what was measured, or the expected value before anything was. Of a beginning
+    that was sent there lately `prefix_trust` is cached, of the discount on cached tokens `cached_honour` is
+    given, and `price_factor` is what is paid over what is listed. `stream_tokens_per_byte_bound` is seldom
+    passed. `observations` is decayed, `uses` is not.
     """
 
     ttft_s: Estimate
     ttft_p50_s: Estimate
     ttft_p95_s: Estimate
+    ttft_per_token_s: float
     ttft_per_in_flight_s: float
     tpot_s: Estimate
     tpot_p50_s: Estimate
@@ -34,7 +37,12 @@ class EndpointKpis(Struct, frozen=True):
     tokens_per_s: Estimate
     failure_share: Estimate
     failure_s: Estimate
+    rate_limited_share: Estimate
+    truncated_share: Estimate
     cached_share: Estimate
+    prefix_trust: Estimate
+    cached_honour: Estimate
+    price_factor: Estimate
     stream_tokens_per_byte: Estimate
     stream_tokens_per_byte_bound: float
     observations: float
@@ -71,7 +79,8 @@ def endpoint_kpis(
     """Return the estimates of one endpoint; `unit` is the weight of an observation made now."""
     age_s = None if measures.last_at_s is None else max(now_s - measures.last_at_s, 0.0)
     load = outlook.in_flight
-    ttft_s = outlook.ttft_s + load * outlook.ttft_per_in_flight_s
+    prompt_tokens = measures.mean_uncached_tokens()
+    ttft_s = measures.ttft.expected(prompt_tokens, load)
     tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
     assumed = Estimate(0.0, Basis.ASSUMED)
 
@@ -88,6 +97,7 @@ def endpoint_kpis(
         ttft_s=timed(ttft, ttft_s, priors.ttft_s, None),
         ttft_p50_s=timed(ttft, ttft_s, priors.ttft_s, 0.50),
         ttft_p95_s=timed(ttft, ttft_s, priors.ttft_s, 0.95),
+        ttft_per_token_s=outlook.ttft_per_token_s,
         ttft_per_in_flight_s=outlook.ttft_per_in_flight_s,
         tpot_s=timed(tpot, tpot_s, priors.tpot_s, None),
         tpot_p50_s=timed(tpot, tpot_s, priors.tpot_s, 0.50),
@@ -96,7 +106,12 @@ def endpoint_kpis(
         tokens_per_s=estimate(1.0 / tpot_s, priors.tpot_s, tpot.weight),
         failure_share=estimate(outlook.p_failure, priors.failure_share, measures.trials),
         failure_s=estimate(outlook.failure_s, assumed, measures.failures),
-        cached_share=estimate(outlook.cached_share, assumed, measures.prompts),
+        rate_limited_share=estimate(measures.share_of(measures.rate_limited), assumed, measures.trials),
+        truncated_share=estimate(measures.share_of(measures.truncated), assumed, measures.trials),
+        cached_share=estimate(measures.cached_share(), assumed, measures.prompts),
+        prefix_trust=estimate(outlook.prefix_trust, assumed, measures.prompts),
+        cached_honour=estimate(outlook.cached_honour, assumed, measures.discounts and measures.prompts),
+        price_factor=estimate(outlook.price_factor, assumed, measures.listed and measures.prompts),
         stream_tokens_per_byte=estimate(rate, assumed, measures.streams),
         stream_tokens_per_byte_bound=bound,
         observations=round(measures.observations / unit, 2),
@@ -114,7 +129,7 @@ def model_kpis(
         verbosity_tokens=blended(
             outlook.verbosity_tokens,
             priors.verbosity_tokens,
-            weight=measures.verbosity.weight,
+            weight=measures.verbosity.parts.weight,
             unit=unit,
             age_s=age_s,
         ),

@@ -10,21 +10,26 @@ from math import exp2
 from typing import Self
 
 from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.domain.request import BLOCK_BYTES, Request
 from entrepot.routing.kpi.endpoint import FAILURE_FLOOR_S, EndpointMeasures
 from entrepot.routing.kpi.estimates import EndpointKpis, ModelKpis, endpoint_kpis, model_kpis
 from entrepot.routing.kpi.model import HALF_LIFE_S as MODEL_HALF_LIFE_S
 from entrepot.routing.kpi.model import ModelMeasures
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
+from entrepot.routing.kpi.prefixes import Prefixes
 from entrepot.routing.kpi.priors import declared_priors, model_priors, typical_priors
 from entrepot.routing.kpi.state import (
     decoded,
     encoded,
     endpoint_state,
+    level_state,
     model_state,
     restore_endpoint,
     restore_model,
+    restored_level,
 )
+from entrepot.routing.kpi.verbosity import Classes
 from entrepot.routing.settings import RoutingSettings
 
 REFRESHES_PER_HALF_LIFE = 64
@@ -76,35 +81,58 @@ class Knowledge:
         now_s: float = 0.0,
     ) -> None:
         self._endpoints = tuple(endpoints)
+        self._half_life_s = settings.half_life_s
         self._decay = Decay(settings.half_life_s, now_s)
         self._model_decay = Decay(max(MODEL_HALF_LIFE_S, settings.half_life_s), now_s)
         self._refresh_every_s = settings.half_life_s / REFRESHES_PER_HALF_LIFE
         self._declared = [declared_priors(endpoint, settings) for endpoint in self._endpoints]
         self._priors = self._declared
-        self._measures = [EndpointMeasures() for _ in self._endpoints]
-        self.outlooks = tuple(
-            Outlook(
-                ttft_s=priors.ttft_s.value,
-                tpot_s=priors.tpot_s.value,
-                p_failure=priors.failure_share.value,
-                failure_s=FAILURE_FLOOR_S,
-            )
-            for priors in self._declared
-        )
+        self._measures = [EndpointMeasures(priors) for priors in self._declared]
+        self.outlooks = tuple(Outlook() for _ in self._endpoints)
+        for outlook in self.outlooks:
+            outlook.failure_s = FAILURE_FLOOR_S
+        self.prefixes = Prefixes()
         names = dict.fromkeys([*models, *(endpoint.model for endpoint in self._endpoints)])
         self._model_priors = {name: model_priors(models.get(name), settings) for name in names}
-        self._model_measures = {name: ModelMeasures(priors) for name, priors in self._model_priors.items()}
-        self.model_outlooks = {name: ModelOutlook() for name in names}
+        self._classes = Classes()
+        self._model_measures = {
+            name: ModelMeasures(priors, self._classes) for name, priors in self._model_priors.items()
+        }
+        self.model_outlooks = {
+            name: ModelOutlook(measures.verbosity) for name, measures in self._model_measures.items()
+        }
         self.refresh_due_s = now_s
         self.refresh(now_s)
 
-    def started(self, endpoint_index: int) -> int:
-        """Count an attempt as under way; return how many others already were, for its `Observation`."""
+    def started(self, endpoint_index: int, request: Request | None = None, *, now_s: float = 0.0) -> int:
+        """Count an attempt as under way; return how many others already were, for its `Observation`.
+
+        What the endpoint may keep of the beginning of `request` is remembered.
+        """
         outlook = self.outlooks[endpoint_index]
         before = outlook.in_flight
         outlook.in_flight = before + 1
         outlook.uses += 1
+        if request is not None and (request.blocks or request.session):
+            self.prefixes.sent(endpoint_index, request.blocks, request.session, request.prompt_bytes, now_s)
         return before
+
+    def known_tokens(self, endpoint_index: int, request: Request, now_s: float) -> float:
+        """Return how many tokens of the prompt's beginning the endpoint was sent lately."""
+        known = self.known_bytes(request, now_s).get(endpoint_index, 0.0)
+        return known * self.model_outlooks[self._endpoints[endpoint_index].model].tokens_per_byte
+
+    def known_bytes(self, request: Request, now_s: float) -> dict[int, float]:
+        """Return how many bytes of the prompt's beginning each endpoint was sent lately, where it was any.
+
+        The blocks of the prompt decide; a prompt too short for blocks goes by its session.
+        """
+        text_bytes = float(request.text_bytes)
+        if request.blocks:
+            found = self.prefixes.known(request.blocks, now_s)
+            return {at: min(float(blocks * BLOCK_BYTES), text_bytes) for at, blocks in found.items()}
+        last = self.prefixes.of_session(request.session, now_s) if request.session else None
+        return {} if last is None else {last[0]: min(float(last[1]), text_bytes)}
 
     def ended(self, endpoint_index: int) -> None:
         """Count an attempt as no longer under way."""
@@ -117,19 +145,39 @@ class Knowledge:
             self.refresh(now_s)
         index = seen.endpoint_index
         unit, measures, outlook = self._decay.unit(now_s), self._measures[index], self.outlooks[index]
-        measures.observe(seen, unit, outlook)
-        measures.refresh(outlook, self._priors[index], unit, now_s)
+        model = self._endpoints[index].model
+        prompt_tokens: float | None = seen.prompt_tokens
+        if prompt_tokens is None:
+            prompt_tokens = seen.prompt_bytes * self.model_outlooks[model].tokens_per_byte
+        measures.observe(seen, unit, outlook, prompt_tokens)
+        measures.refresh(outlook, self._priors[index], unit, now_s, self._half_life_s)
         output_tokens: float | None = seen.output_tokens
         if output_tokens is None:
             output_tokens = seen.wire_bytes * measures.stream_tokens_per_byte(unit)[0]
         if output_tokens or seen.prompt_tokens:
-            self._observe_model(seen, self._endpoints[index].model, output_tokens)
+            self._observe_model(seen, model, output_tokens, prompt_tokens)
 
-    def _observe_model(self, seen: Observation, model: str, output_tokens: float) -> None:
+    def _observe_model(
+        self, seen: Observation, model: str, output_tokens: float, prompt_tokens: float
+    ) -> None:
         unit = self._model_decay.unit(seen.at_s)
-        measures, outlook = self._model_measures[model], self.model_outlooks[model]
-        measures.observe(seen, unit, outlook, output_tokens=output_tokens)
-        measures.refresh(outlook, self._model_priors[model], unit)
+        measures, outlook, priors = (
+            self._model_measures[model],
+            self.model_outlooks[model],
+            self._model_priors[model],
+        )
+        measures.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
+        measures.refresh(outlook, priors, unit)
+
+    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not."""
+        measures = self._model_measures.get(model)
+        if measures is not None:
+            measures.successes.add(float(succeeded), now_s)
+
+    def success_share(self, model: str, declared: float | None) -> float | None:
+        """Return the share of a model's answers that are of use, None when nobody says."""
+        return self._model_measures[model].success_share(declared)
 
     def refresh(self, now_s: float) -> None:
         """Make all rows again: counts fade, peers change. `observe` and `Router.decide` call it when due."""
@@ -138,8 +186,13 @@ class Knowledge:
         unit, model_unit = self._decay.unit(now_s), self._model_decay.unit(now_s)
         timings = [(measures.ttft, measures.tpot) for measures in self._measures]
         self._priors = typical_priors(self._endpoints, self._declared, timings, unit)
+        since_s = now_s - self._refresh_every_s
         for measures, outlook, priors in zip(self._measures, self.outlooks, self._priors, strict=True):
-            measures.refresh(outlook, priors, unit, now_s)
+            if measures.last_at_s is None or measures.last_at_s < since_s:
+                measures.refit(priors, unit)
+            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
+            if measures.limit is not None:
+                measures.limit.refresh(unit)
         for name, of_model in self._model_measures.items():
             of_model.refresh_caution(self._model_priors[name], model_unit)
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
@@ -161,7 +214,7 @@ class Knowledge:
         self._refresh_if_due(now_s)
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
-        measures.refresh(outlook, priors, unit, now_s)
+        measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
         return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
 
     def model_kpis(self, model: str, now_s: float) -> ModelKpis:
@@ -191,6 +244,7 @@ class Knowledge:
                 )
             ],
             [model_state(name, measures, now_s=now_s) for name, measures in self._model_measures.items()],
+            [level_state((0, 0), level, now_s) for level in (self._classes.every, *self._classes.of)],
         )
 
     @classmethod
@@ -219,6 +273,8 @@ class Knowledge:
             if state := of_endpoints.get(endpoint.name):
                 restore_endpoint(measures, state, now_s=kept_at_s)
                 outlook.uses = state.uses
+        classes = knowledge._classes
+        classes.every, *classes.of = (restored_level(level, kept_at_s) for level in kept.classes)
         for of_model in kept.models:
             if of_model.name in knowledge._model_measures:
                 restore_model(knowledge._model_measures[of_model.name], of_model, now_s=kept_at_s)

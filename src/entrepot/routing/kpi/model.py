@@ -10,9 +10,9 @@ from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
+from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Level, Verbosity
 
-HALF_LIFE_S = 86_400.0
-"""Verbosity changes with the mix of prompts over days, not with a host's load over minutes."""
+__all__ = ["HALF_LIFE_S", "ModelMeasures"]
 
 CAUTIOUS_SHARE = 0.05
 """The quantile of bytes per token for limits: one prompt in twenty has more tokens than it tells."""
@@ -23,10 +23,19 @@ CAUTIOUS_PRIOR = 0.7
 LONG_SHARE = 0.99
 """The quantile of verbosity for soft budgets: one answer in a hundred is longer."""
 
-LONG_PRIOR = 4.0
-"""Before it is measured: one answer in a hundred has more than about four times the mean."""
+SUCCESS_PSEUDO_COUNT = 20.0
+"""Answers that a declared share of success is worth: as many as tell a share to a tenth."""
 
-LOWEST_TOKENS = 1.0
+TABLE_PART = 1.0 / 12.0
+"""The table of answer lengths is made again when its samples have grown by this part."""
+
+ASSUMED_DOUBT = 0.7
+"""Standard deviation of the logarithm of a mean verbosity that was declared or assumed: twofold either way.
+"""
+
+ANSWER_SPREAD = 1.0
+"""Of the logarithm of single answers, for how much another one teaches."""
+
 LOWEST_BYTES_PER_TOKEN = 0.01
 
 _OK = Outcome.OK
@@ -40,51 +49,79 @@ class ModelMeasures:
     """
 
     __slots__ = (
+        "_tabled",
         "bytes_per_token",
         "cautious_bytes_per_token",
         "last_at_s",
-        "long_verbosity_tokens",
         "prompts",
+        "successes",
         "verbosity",
     )
 
-    def __init__(self, priors: ModelPriors) -> None:
-        self.verbosity = Distribution(LOWEST_TOKENS)
+    def __init__(self, priors: ModelPriors, common: Classes) -> None:
+        self.verbosity = Verbosity(common)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
+        self.successes = Level()
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
-        self.long_verbosity_tokens = LONG_PRIOR * priors.verbosity_tokens.value
         self.last_at_s: float | None = None
+        self._tabled = 0.0
 
     def observe(
-        self, seen: Observation, weight: float, outlook: ModelOutlook, *, output_tokens: float
+        self,
+        seen: Observation,
+        weight: float,
+        priors: ModelPriors,
+        *,
+        output_tokens: float,
+        prompt_tokens: float,
     ) -> None:
-        """Count one ended attempt; `outlook` is the forecast before it, which places what was censored.
+        """Count one ended attempt.
 
         An answer cut by `max_tokens`, by the client or by a failure counts as at least what was written.
-        Units: `output_tokens` are those that the host told, or what was written by the bytes of the stream.
+        Units: `output_tokens` are those that the host told, or what was written by the bytes of the stream;
+        `prompt_tokens` likewise, or expected.
         """
         self.last_at_s = seen.at_s
         if output_tokens:
-            tokens = output_tokens / seen.choices
-            if seen.censored or seen.outcome is not _OK:
-                tokens = self.verbosity.at_least(tokens, expected=outlook.verbosity_tokens)
-            self.verbosity.add(tokens, weight)
+            self.verbosity.observe(
+                output_tokens / seen.choices,
+                prompt_tokens=prompt_tokens,
+                sender=(seen.key_id, seen.tag_id),
+                prior_tokens=priors.verbosity_tokens.value,
+                weight=weight,
+                now_s=seen.at_s,
+                censored=seen.censored or seen.outcome is not _OK,
+            )
         if seen.prompt_tokens and seen.prompt_bytes:
             self.prompts += weight
             self.bytes_per_token.add(seen.prompt_bytes / seen.prompt_tokens, weight * seen.prompt_tokens)
 
     def refresh(self, outlook: ModelOutlook, priors: ModelPriors, unit: float) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
-        pseudo = PSEUDO_COUNT * unit
         verbosity = self.verbosity
-        outlook.verbosity_tokens = (verbosity.total + pseudo * priors.verbosity_tokens.value) / (
-            verbosity.weight + pseudo
-        )
+        weight = verbosity.parts.weight
+        if weight - self._tabled > TABLE_PART * weight:
+            self._tabled = weight
+            verbosity.table = verbosity.tabled(unit)
+        outlook.verbosity_tokens = mean = verbosity.mean_tokens(priors.verbosity_tokens.value)
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
-        outlook.cautious_verbosity_tokens = max(self.long_verbosity_tokens, outlook.verbosity_tokens)
+        table = verbosity.table
+        outlook.cautious_verbosity_tokens = mean * table.quantile(LONG_SHARE) / table.mean
+        precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
+        outlook.doubt = precision**-0.5
+
+    def success_share(self, declared: float | None) -> float | None:
+        """Return the share of answers that their senders called of use, None when nobody says anything of it.
+
+        What was declared counts as `SUCCESS_PSEUDO_COUNT` answers; without that many told it is not known.
+        """
+        told = self.successes
+        if declared is not None:
+            return (told.total + SUCCESS_PSEUDO_COUNT * declared) / (told.weight + SUCCESS_PSEUDO_COUNT)
+        return told.total / told.weight if told.weight >= SUCCESS_PSEUDO_COUNT else None
 
     def refresh_caution(self, priors: ModelPriors, unit: float) -> None:
         """Find the cautious figures again: quantiles, which are too slow for each observation."""
@@ -92,11 +129,6 @@ class ModelMeasures:
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
         trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)
         self.cautious_bytes_per_token = prior if measured is None else prior + trust * (measured - prior)
-        long_prior, longest = LONG_PRIOR * priors.verbosity_tokens.value, self.verbosity.quantile(LONG_SHARE)
-        trust = self.verbosity.weight / (self.verbosity.weight + PSEUDO_COUNT * unit)
-        self.long_verbosity_tokens = (
-            long_prior if longest is None else long_prior + trust * (longest - long_prior)
-        )
 
     def expected_bytes_per_token(self, priors: ModelPriors, unit: float) -> float:
         """Return the bytes of a prompt token, shrunk to the prior by `PSEUDO_COUNT` prompts."""
@@ -108,6 +140,7 @@ class ModelMeasures:
 
     def scale(self, factor: float) -> None:
         """Multiply all weights, when the holder moves its landmark."""
-        self.verbosity.scale(factor)
+        self.verbosity.parts.scale(factor)
         self.bytes_per_token.scale(factor)
         self.prompts *= factor
+        self._tabled *= factor

@@ -5,24 +5,30 @@ typical peer gives it what its price deserves.
 """
 
 from collections.abc import Sequence
+from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Endpoint, Model
 from entrepot.domain.estimate import Basis, Estimate
-from entrepot.routing.kpi.timing import PSEUDO_COUNT, Timing
+from entrepot.routing.kpi.regression import TOKENS_PER_UNIT, Coefficients
+from entrepot.routing.kpi.timing import PSEUDO_COUNT, Timing, level_of
 from entrepot.routing.settings import RoutingSettings
 
 
 class Priors(Struct, frozen=True):
     """What stands in for the measures of one endpoint, with its basis.
 
-    Units: seconds, seconds per token, a share of 1.
+    Units: seconds, seconds per token, a share of 1. `ttft` and `tpot` are the same as coefficients of the
+    fit.
     """
 
     ttft_s: Estimate
     tpot_s: Estimate
     failure_share: Estimate
+    ttft: Coefficients
+    tpot: Coefficients
 
 
 class ModelPriors(Struct, frozen=True):
@@ -48,10 +54,15 @@ def model_priors(model: Model | None, settings: RoutingSettings) -> ModelPriors:
 def declared_priors(endpoint: Endpoint, settings: RoutingSettings) -> Priors:
     """Return what was declared of an endpoint, else what the settings assume."""
     ttft, speed = endpoint.declared_ttft_s, _positive(endpoint.declared_tokens_per_s)
+    ttft_s = ttft or _assumed(settings.assumed_ttft_s)
+    tpot_s = _inverse(speed or _assumed(settings.assumed_tokens_per_s))
+    per_unit_s = TOKENS_PER_UNIT / settings.assumed_prefill_tokens_per_s
     return Priors(
-        ttft_s=ttft or _assumed(settings.assumed_ttft_s),
-        tpot_s=_inverse(speed or _assumed(settings.assumed_tokens_per_s)),
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
         failure_share=_assumed(settings.assumed_failure_share),
+        ttft=(ttft_s.value, per_unit_s, 0.0, 0.0),
+        tpot=(tpot_s.value, 0.0, 0.0, 0.0),
     )
 
 
@@ -79,31 +90,27 @@ def typical_priors(
     }
     priors = []
     for endpoint, own in zip(endpoints, declared, strict=True):
-        ttft_s, tpot_s = typical[endpoint.model]
-        priors.append(
-            Priors(
-                ttft_s=_typical(own.ttft_s, ttft_s, declared=endpoint.declared_ttft_s),
-                tpot_s=_typical(own.tpot_s, tpot_s, declared=_positive(endpoint.declared_tokens_per_s)),
-                failure_share=own.failure_share,
-            )
-        )
+        ttft, tpot = typical[endpoint.model]
+        of = own
+        if ttft is not None and endpoint.declared_ttft_s is None:
+            of = replace(of, ttft_s=_of_peers(level_of(ttft)), ttft=ttft)
+        if tpot is not None and _positive(endpoint.declared_tokens_per_s) is None:
+            of = replace(of, tpot_s=_of_peers(tpot[0]), tpot=tpot)
+        priors.append(of)
     return priors
 
 
-def _typical(own: Estimate, median: float | None, *, declared: Estimate | None) -> Estimate:
-    if declared is not None or median is None:
-        return own
-    return Estimate(median, Basis.ASSUMED, source="median of the measured endpoints of this model")
+def _of_peers(value: float) -> Estimate:
+    return Estimate(value, Basis.ASSUMED, source="median of the measured endpoints of this model")
 
 
-def _median(timings: list[Timing], least: float) -> float | None:
-    means = sorted(
-        timing.samples.total / timing.samples.weight for timing in timings if timing.samples.weight >= least
-    )
-    if not means:
+def _median(timings: list[Timing], least: float) -> Coefficients | None:
+    """Return the median of each coefficient over the timings that are measured, None when none is."""
+    fits = [timing.fit for timing in timings if timing.samples.weight >= least]
+    if not fits:
         return None
-    middle = len(means) // 2
-    return means[middle] if len(means) % 2 else (means[middle - 1] + means[middle]) / 2
+    level, per_unit, per_attempt, per_both = (median(column) for column in zip(*fits, strict=True))
+    return level, per_unit, per_attempt, per_both
 
 
 def _positive(estimate: Estimate | None) -> Estimate | None:

@@ -1,13 +1,31 @@
-"""A duration of an endpoint (TTFT or TPOT) and how it grows with our own attempts under way there.
+"""A duration of an endpoint (TTFT or TPOT): what it depends on, how it spreads, and when it has jumped.
 
-The load term is a ridge regression on five decayed sums. A queueing model would fit a saturated
-endpoint better but needs its capacity, which is not known before it is reached.
+The mean is a linear fit (`kpi.regression`) of observations that fade by time; a jump, once it is certain
+(`kpi.shift`), makes it forget what was before. How far single durations lie from their mean is kept as a
+distribution of the proportion, so that one host's limits and another's are read off the same table.
 """
 
+from collections.abc import Sequence
+from math import log
+
 from entrepot.routing.kpi.distribution import Bucket, Distribution
+from entrepot.routing.kpi.regression import (
+    FIRST_PRODUCT,
+    SUMS,
+    TOKENS_PER_UNIT,
+    Coefficients,
+    add_to,
+    empty_sums,
+    pull_towards,
+    solved,
+)
+from entrepot.routing.kpi.shift import ShiftTest
 
 LOWEST_S = 1e-4
 """The shortest duration that is told apart: 10,000 tokens/s."""
+
+LOWEST_PART = 0.01
+"""Of a duration in proportion to what was expected: a hundredth."""
 
 PSEUDO_COUNT = 5.0
 """How many observations what was declared is worth: with five measured ones both weigh the same."""
@@ -15,78 +33,195 @@ PSEUDO_COUNT = 5.0
 LOAD_PSEUDO_COUNT = 10.0
 """The ridge: as if ten observations one attempt apart had shown no growth with load."""
 
-LEAST_SHARE = 0.1
-"""The load term never takes more than nine tenths of the duration away for an idle endpoint."""
+LEAST_SPREAD = 0.05
+"""No host is more regular than this: it is the width of our buckets and of a shared machine's clock."""
+
+ASSUMED_SPREAD = 0.4
+"""Standard deviation of the logarithm of a duration over its mean, until measured."""
+
+KNOWN_AFTER = 8.0
+"""Observations after which a surprise means something."""
+
+NEW_PART = 1.0 / 64.0
+"""The fit is made again when its observations have grown by this part: always while there are few."""
 
 
 class Timing:
-    """Decayed samples of one duration, each with the attempts then under way.
+    """Decayed samples of one duration, each with the prompt and the load that it was taken at.
 
-    Units: seconds (per token for TPOT); weights of the holder.
+    Units: seconds (per token for TPOT); weights of the holder. `samples` are as they were, `parts` in
+    proportion to what was expected of each. `weight` is what the fit rests on: less than that of `samples`
+    after a jump. `log_spread` is the standard deviation of the logarithm of the parts.
     """
 
-    __slots__ = ("_load", "_load_product", "_load_square", "samples")
+    __slots__ = (
+        "_log",
+        "_log_square",
+        "_log_weight",
+        "_new_weight",
+        "_recent",
+        "_recent_weight",
+        "_shift",
+        "fit",
+        "log_spread",
+        "parts",
+        "samples",
+        "sums",
+        "weight",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, fit: Coefficients) -> None:
         self.samples = Distribution(LOWEST_S)
-        self._load = 0.0
-        self._load_square = 0.0
-        self._load_product = 0.0
+        self.parts = Distribution(LOWEST_PART)
+        self.sums = empty_sums()
+        self.fit = fit
+        self.log_spread = ASSUMED_SPREAD
+        self._recent = empty_sums()
+        self._shift = ShiftTest()
+        self.weight = self._new_weight = self._recent_weight = 0.0
+        self._log_weight = self._log = self._log_square = 0.0
 
-    def add(self, value_s: float, weight: float, in_flight: int) -> None:
-        """Count a sample seen whole, taken with `in_flight` other attempts under way."""
-        self.samples.add(value_s, weight)
-        if in_flight:
-            load = weight * in_flight
-            self._load += load
-            self._load_square += load * in_flight
-            self._load_product += load * value_s
+    def expected(self, uncached_tokens: float, in_flight: float) -> float:
+        """Return the expected duration. Units: tokens, attempts already under way."""
+        level, per_unit, per_attempt, per_both = self.fit
+        u = uncached_tokens / TOKENS_PER_UNIT
+        value_s = level + per_unit * u + in_flight * (per_attempt + per_both * u)
+        return value_s if value_s > LOWEST_S else LOWEST_S
 
-    def add_at_least(self, value_s: float, weight: float, in_flight: int, *, expected: float) -> None:
-        """Count a right-censored sample: `value_s` or longer, when `expected` is forecast."""
-        self.add(self.samples.at_least(value_s, expected=expected), weight, in_flight)
+    def add(self, value_s: float, weight: float, unit: float, uncached_tokens: float, in_flight: int) -> bool:
+        """Count a sample seen whole; return whether the duration has jumped, so that the fit is stale.
 
-    def forecast(self, prior_s: float, unit: float) -> tuple[float, float]:
-        """Return the duration with nothing under way, and what each attempt under way adds (≥ 0).
-
-        The mean is shrunk to `prior_s` by `PSEUDO_COUNT` observations, the slope to 0 by `LOAD_PSEUDO_COUNT`.
-        Units: seconds; `unit` is the weight of an observation made now.
+        Units: `weight` and `unit` of the holder, where `unit` is that of a whole observation made now.
         """
-        samples = self.samples
-        weight = samples.weight
+        expected_s = self.expected(uncached_tokens, in_flight)
+        part = value_s / expected_s
+        relative = weight / (expected_s * expected_s)
+        self.samples.add(value_s, weight)
+        self.parts.add(part, weight)
+        add_to(self.sums, uncached_tokens, in_flight, value_s, relative)
+        self.weight += weight
+        self._new_weight += weight
+        surprise = log(part) if part > LOWEST_PART else log(LOWEST_PART)
+        mean, known = self._expected_surprise(unit)
+        self._log_weight += weight
+        self._log += weight * surprise
+        self._log_square += weight * surprise * surprise
+        if not known:
+            return False
+        side = self._shift.side
+        jumped = self._shift.has_jumped((surprise - mean) / self.log_spread)
+        if self._shift.side != side:
+            self._recent, self._recent_weight = empty_sums(), 0.0
+        if self._shift.side:
+            add_to(self._recent, uncached_tokens, in_flight, value_s, relative)
+            self._recent_weight += weight
+        if jumped:
+            self._forget(unit)
+        return jumped
+
+    def add_at_least(
+        self, value_s: float, weight: float, unit: float, uncached_tokens: float, in_flight: int
+    ) -> bool:
+        """Count a right-censored sample: `value_s` or longer."""
+        expected_s = self.expected(uncached_tokens, in_flight)
+        part = self.parts.at_least(value_s / expected_s, expected=1.0)
+        return self.add(part * expected_s, weight, unit, uncached_tokens, in_flight)
+
+    def _expected_surprise(self, unit: float) -> tuple[float, bool]:
+        """Return the mean logarithm of the parts so far, and whether enough of them are known."""
+        weight = self._log_weight
+        if weight < KNOWN_AFTER * unit:
+            return 0.0, False
+        return self._log / weight, True
+
+    def _forget(self, unit: float) -> None:
+        """Let only what was seen since the jump count, and the old fit as a shape of little weight."""
+        level, per_unit, per_attempt, per_both = self.fit
+        part = self._recent[FIRST_PRODUCT] / max(_fitted(self._recent, self.fit), LOWEST_S)
+        target = (part * level, part * per_unit, part * per_attempt, part * per_both)
+        self.sums = [kept / (part * part) for kept in self._recent]
+        pull_towards(self.sums, target, strengths(level_of(target), PSEUDO_COUNT * unit))
+        self.fit = target
+        self.weight = self._new_weight = self._recent_weight
+        self._recent, self._recent_weight = empty_sums(), 0.0
+        self._log = self._log_weight * -0.5 * self.log_spread * self.log_spread
+        self._log_square = self._log_weight * (self.log_spread**2 + 0.25 * self.log_spread**4)
+
+    def is_stale(self) -> bool:
+        """Return whether enough is new for another fit."""
+        return self._new_weight > NEW_PART * self.weight
+
+    def refit(self, prior: Coefficients, unit: float) -> None:
+        """Make the fit and the spread again; `unit` is the weight of an observation made now.
+
+        The weights in the sums are those of errors in proportion to the fit. When it moves they are
+        converted, or the few that were seen while it was far too low would outweigh all others for ever.
+        """
         pseudo = PSEUDO_COUNT * unit
-        level_s = (samples.total + pseudo * prior_s) / (weight + pseudo)
-        load = self._load
-        if load <= 0.0 or weight <= 0.0:
-            return level_s, 0.0
-        mean_load = load / weight
-        variation = self._load_square - load * mean_load
-        slope_s = (self._load_product - load * samples.total / weight) / (
-            variation + LOAD_PSEUDO_COUNT * unit
-        )
-        if slope_s <= 0.0:
-            return level_s, 0.0
-        idle_s = level_s - slope_s * mean_load
-        least_s = LEAST_SHARE * level_s
-        return (idle_s if idle_s > least_s else least_s), slope_s
+        before = self.fit
+        self.fit = solved(self.sums, prior, strengths(max(level_of(prior), level_of(before)), pseudo))
+        was_s, is_s = _fitted(self.sums, before), _fitted(self.sums, self.fit)
+        if was_s > 0.0 and is_s > 0.0:
+            factor = (was_s / is_s) ** 2
+            self.sums = [factor * kept for kept in self.sums]
+            self._recent = [factor * kept for kept in self._recent]
+        weight = self._log_weight + pseudo
+        mean = self._log / weight
+        spread = (self._log_square + pseudo * ASSUMED_SPREAD**2) / weight - mean * mean
+        self.log_spread = max(spread, LEAST_SPREAD**2) ** 0.5
+        self._new_weight = 0.0
 
     def scale(self, factor: float) -> None:
         """Multiply all weights, when the holder moves its landmark."""
         self.samples.scale(factor)
-        self._load *= factor
-        self._load_square *= factor
-        self._load_product *= factor
+        self.parts.scale(factor)
+        self.sums = [factor * kept for kept in self.sums]
+        self._recent = [factor * kept for kept in self._recent]
+        self.weight *= factor
+        self._new_weight *= factor
+        self._recent_weight *= factor
+        self._log_weight *= factor
+        self._log *= factor
+        self._log_square *= factor
 
-    def sums(self) -> tuple[float, float, float, float]:
-        """Return the sums for keeping: of the values, the load, its square, and load times value."""
-        return self.samples.total, self._load, self._load_square, self._load_product
+    def kept(self) -> list[float]:
+        """Return what has to be kept beside the buckets: totals, sums of the fit and of the logarithms."""
+        logs = (self._log_weight, self._log, self._log_square)
+        return [self.samples.total, self.parts.total, self.weight, *logs, *self.fit, *self.sums]
 
-    def restore(self, buckets: list[Bucket], sums: tuple[float, float, float, float]) -> None:
+    def restore(self, samples: list[Bucket], parts: list[Bucket], kept: Sequence[float]) -> None:
         """Take kept buckets and sums in place of the present samples.
 
         Raises: ValueError when a number is out of range or not finite.
         """
-        total, self._load, self._load_square, self._load_product = sums
-        self.samples.restore(buckets, total=total)
-        if not all(0 <= kept < float("inf") for kept in sums):
-            raise ValueError(f"sums {sums!r}: expected finite numbers ≥ 0")
+        if len(kept) != _KEPT or not all(abs(value) < float("inf") for value in kept):
+            raise ValueError(f"sums {kept!r}: expected {_KEPT} finite numbers")
+        self.samples.restore(samples, total=kept[0])
+        self.parts.restore(parts, total=kept[1])
+        self.weight = self._new_weight = kept[2]
+        self._log_weight, self._log, self._log_square = kept[3:6]
+        self.fit = (kept[6], kept[7], kept[8], kept[9])
+        self.sums = list(kept[10:])
+
+
+_KEPT = 6 + 4 + SUMS
+
+
+def strengths(level_s: float, pseudo: float) -> Coefficients:
+    """Return how strongly each coefficient is pulled to its prior, as weights of relative errors.
+
+    Units: seconds; `pseudo` in weights of the holder.
+    """
+    whole = pseudo / (level_s * level_s)
+    load = whole * (LOAD_PSEUDO_COUNT / PSEUDO_COUNT)
+    return whole, whole, load, load
+
+
+def level_of(fit: Coefficients) -> float:
+    """Return the duration of a short prompt on an idle host, by which errors are scaled."""
+    return max(fit[0] + fit[1], LOWEST_S)
+
+
+def _fitted(sums: Sequence[float], fit: Coefficients) -> float:
+    """Return what the durations in `sums` would add up to by this fit."""
+    return sums[0] * fit[0] + sums[1] * fit[1] + sums[2] * fit[2] + sums[3] * fit[3]

@@ -1,0 +1,177 @@
+"""All endpoints as they truly are, and what an order of trying them is truly expected to cost.
+
+Expectations, not draws: a router is judged by what its choice was worth when it made it, so that luck is no
+merit and few requests suffice. Source of the objective: DESIGN.md §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from entrepot.domain.prices import Prices
+from entrepot.replay.lengths import Lengths
+from entrepot.replay.place import LIMITED_S, Place
+from entrepot.replay.scenario import ReplayScenario
+from entrepot.replay.trace import Trace, TraceRequest
+
+ROW_S = 1.0
+"""True figures hold still for a second: drifts are slower, and all requests of it share the work."""
+
+LEAST_ANSWERED = 0.01
+"""Of all rounds through an order that cannot answer (all in outage): a hundred rounds, not for ever."""
+
+_UNREACHED = 1e-4
+_HALF = 0.5
+_REFUSED = -1
+
+
+class World:
+    """The true state, as it follows from the trace and one router's choices.
+
+    `parts` and `failures` are those of the last `expect`, by endpoint: what one attempt there adds to the
+    score (success and failure, each with its probability), and how probable its failure is.
+    Units: USD; shares of 1; `usd_per_s` the value of time.
+    """
+
+    def __init__(self, scenario: ReplayScenario, trace: Trace, usd_per_s: float) -> None:
+        self.usd_per_s = usd_per_s
+        lengths = {
+            model.name: Lengths(model, place, trace) for place, model in enumerate(scenario.models, start=1)
+        }
+        models = {model.name: model for model in scenario.models}
+        self.places = [Place(one, models[one.model], lengths[one.model]) for one in scenario.endpoints]
+        self.parts = [0.0] * len(self.places)
+        self.failures = [0.0] * len(self.places)
+        self._uncached = [0] * len(self.places)
+        self._changes = sorted(
+            (
+                (change.at_s, index, change.prices)
+                for index, one in enumerate(scenario.endpoints)
+                for change in one.price_changes
+            ),
+            key=lambda change: change[:2],
+        )
+        self._row_until_s = 0.0
+        self._number = 0
+
+    def move(self, now_s: float) -> dict[int, Prices]:
+        """Take on the figures of the instant `now_s`; return the prices that are new, by endpoint."""
+        if now_s < self._row_until_s:
+            return {}
+        row_s = now_s // ROW_S * ROW_S
+        self._row_until_s = row_s + ROW_S
+        changed: dict[int, Prices] = {}
+        while self._changes and self._changes[0][0] <= row_s:
+            _, index, prices = self._changes.pop(0)
+            self.places[index].reprice(prices)
+            changed[index] = prices
+        for place in self.places:
+            place.move(row_s)
+        return changed
+
+    def expect(self, number: int, request: TraceRequest, now_s: float) -> None:
+        """Work out what each endpoint is truly expected to cost now, with the load of the present moment."""
+        prompt_tokens, usd_per_s = request.prompt_tokens, self.usd_per_s
+        self._number = number
+        for index, at in enumerate(self.places):
+            if prompt_tokens >= at.context_tokens or at.in_flight + at.others >= at.most:
+                self.parts[index], self.failures[index] = usd_per_s * LIMITED_S, 1.0
+                self._uncached[index] = _REFUSED
+                continue
+            cached = self.cached_tokens(at, request, now_s)
+            uncached = prompt_tokens - cached
+            self._uncached[index] = uncached
+            load = 1.0 + (at.in_flight + at.others) * at.inverse_capacity
+            ttft_s = (at.ttft_s + uncached * at.prefill_s) * load
+            tokens = at.mean_tokens * at.lengths.expected_part(number)
+            write_s = tokens * at.tpot_s * load
+            read_usd = at.input_usd * uncached + at.cached_usd * cached
+            write_usd = at.output_usd * tokens
+            p_limited, p_failed, p_cut = at.p_limited, at.p_failed, at.p_cut
+            p_failure = p_limited + p_failed + p_cut
+            self.parts[index] = (
+                (1.0 - p_failure) * (read_usd + write_usd + usd_per_s * (ttft_s + write_s))
+                + usd_per_s * (p_limited * LIMITED_S + p_failed * at.failure_s)
+                + p_cut * (read_usd + _HALF * write_usd + usd_per_s * (ttft_s + _HALF * write_s))
+            )
+            self.failures[index] = p_failure
+
+    def cached_tokens(self, at: Place, request: TraceRequest, now_s: float) -> int:
+        """Return how many leading tokens of the prompt are cached there; never all, the last is computed."""
+        if at.cache is None or not request.blocks:
+            return 0
+        return min(at.cache.cached_tokens(request.blocks, now_s), request.prompt_tokens - 1)
+
+    def order_score(self, order: Sequence[int]) -> float:
+        """Return the expected USD and seconds, in USD, of trying endpoints in this order.
+
+        After the last the sender starts again, as often as it takes; the state is that of the last
+        `expect`.
+        """
+        parts, failures = self.parts, self.failures
+        total, reached = 0.0, 1.0
+        for index in order:
+            total += reached * parts[index]
+            reached *= failures[index]
+            if not reached:
+                return total
+        return total / max(1.0 - reached, LEAST_ANSWERED)
+
+    def best_order(self) -> list[int]:
+        """Return the order of least score.
+
+        Swapping two neighbours shows that it is the one by cost per answer: part / (1 − failure).
+        """
+        parts, failures = self.parts, self.failures
+        costs = [
+            part / (1.0 - failure) if failure < 1.0 else float("inf")
+            for part, failure in zip(parts, failures, strict=True)
+        ]
+        return sorted(range(len(costs)), key=costs.__getitem__)
+
+    def best_order_within(self, answer_s: float, probability: float) -> tuple[list[int], float]:
+        """Return the order of least score among those that hold a limit of time, and how probably it does.
+
+        Orders differ by their first here; the rest follows by cost. Where none holds the limit of `answer_s`
+        seconds with `probability`, it is the one that comes nearest.
+        """
+        order = self.best_order()
+        nearest, most = order, -1.0
+        for first in order:
+            candidate = [first, *(index for index in order if index != first)]
+            reached = self.attainment(candidate, answer_s)
+            if reached >= probability:
+                return candidate, reached
+            if reached > most:
+                nearest, most = candidate, reached
+        return nearest, most
+
+    def attainment(self, order: Sequence[int], answer_s: float) -> float:
+        """Return how probable it is that trying in this order gives a whole answer within `answer_s` seconds.
+
+        Each kind of failure leaves the next endpoint the time that it does not take; a cut stream takes its
+        mean. What happens once in ten thousand times is left out.
+        """
+        return self._attainment(order, 0, 1.0, answer_s)
+
+    def _attainment(self, order: Sequence[int], place: int, reached: float, left_s: float) -> float:
+        """Return the part of the probability that comes from `order[place:]`, reached with `reached`."""
+        if place == len(order) or reached < _UNREACHED or left_s <= 0.0:
+            return 0.0
+        index = order[place]
+        at, p_failure, uncached = self.places[index], self.failures[index], self._uncached[index]
+        if uncached == _REFUSED:
+            return self._attainment(order, place + 1, reached, left_s - LIMITED_S)
+        load = at.load()
+        total, part = 0.0, at.lengths.expected_part(self._number)
+        if p_failure < 1.0:
+            within = at.probability_within(left_s, load=load, uncached_tokens=uncached, part=part)
+            total = reached * (1.0 - p_failure) * within
+        if at.p_limited:
+            total += self._attainment(order, place + 1, reached * at.p_limited, left_s - LIMITED_S)
+        if at.p_failed:
+            total += self._attainment(order, place + 1, reached * at.p_failed, left_s - at.failure_s)
+        if at.p_cut:
+            cut_s = (at.ttft_s + uncached * at.prefill_s + _HALF * part * at.mean_tokens * at.tpot_s) * load
+            total += self._attainment(order, place + 1, reached * at.p_cut, left_s - cut_s)
+        return total

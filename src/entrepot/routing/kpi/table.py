@@ -1,0 +1,73 @@
+"""A distribution made ready for reading: shares, quantiles and capped means at one look-up each.
+
+Made when enough was observed, not per request. It blends what was measured with an assumed shape, which
+counts as `PSEUDO_COUNT` observations: with few of them, or old ones, it is wide.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from math import erf, exp, log, sqrt
+from operator import mul
+
+from entrepot.routing.kpi.distribution import BUCKETS, CENTRES, GAMMA, Distribution, bucket_of
+
+_WIDTH = log(GAMMA)
+
+POINTS = 16
+"""Equally likely values that stand for a distribution in a sum over it: each for a sixteenth of it."""
+
+
+class Table:
+    """The blended distribution of a positive quantity. Units: those of the quantity."""
+
+    __slots__ = ("_lowest", "_running", "_running_values", "_whole", "mean", "points")
+
+    def __init__(self, samples: Distribution, assumed: Sequence[float], pseudo: float) -> None:
+        """Blend `samples` with the shares `assumed` of its buckets, which have the weight `pseudo` in all."""
+        weights = [weight + pseudo * share for weight, share in zip(samples.weights, assumed, strict=True)]
+        self._lowest = samples.lowest
+        self._running: list[float] = list(accumulate(weights))
+        self._running_values: list[float] = list(accumulate(map(mul, weights, CENTRES)))
+        self._whole = self._running[-1] or 1.0
+        self.mean = self._lowest * self._running_values[-1] / self._whole
+        self.points = tuple(self.quantile((point + 0.5) / POINTS) for point in range(POINTS))
+
+    def share_up_to(self, value: float) -> float:
+        """Return the share of the distribution that `value` is not exceeded by."""
+        if value <= self._lowest:
+            return self._running[0] / self._whole if value > 0.0 else 0.0
+        return self._running[bucket_of(value, self._lowest)] / self._whole
+
+    def quantile(self, share: float) -> float:
+        """Return the value that `share` of the distribution does not exceed, to the width of a bucket."""
+        bucket = min(bisect_left(self._running, share * self._whole), BUCKETS - 1)
+        before = self._running[bucket - 1] if bucket else 0.0
+        inside = (share * self._whole - before) / max(self._running[bucket] - before, 1e-300)
+        return self._lowest * CENTRES[bucket] * exp(_WIDTH * (min(max(inside, 0.0), 1.0) - 0.5))
+
+    def mean_capped(self, cap: float) -> float:
+        """Return the mean of the values when all above `cap` are cut to it."""
+        if cap <= self._lowest:
+            return cap
+        bucket = bucket_of(cap, self._lowest)
+        if bucket == 0:
+            return min(cap, self.mean)
+        below, values = self._running[bucket - 1], self._running_values[bucket - 1]
+        return (self._lowest * values + cap * (self._whole - below)) / self._whole
+
+
+@lru_cache(maxsize=16)
+def log_normal_shares(lowest: float, mean: float, spread: float) -> tuple[float, ...]:
+    """Return the shares that the buckets from `lowest` on have of a log-normal distribution.
+
+    Units: `spread` is the standard deviation of the logarithm.
+    """
+    centre = log(mean) - spread * spread / 2
+    edges = (
+        0.5 * (1.0 + erf((log(lowest) + _WIDTH * bucket - centre) / (spread * sqrt(2.0))))
+        for bucket in range(1, BUCKETS)
+    )
+    running = [*edges, 1.0]
+    return tuple(after - before for before, after in zip([0.0, *running[:-1]], running, strict=True))

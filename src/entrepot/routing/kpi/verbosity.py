@@ -1,0 +1,248 @@
+"""How many tokens a model answers with: for prompts of this length, for this key, for this kind of task.
+
+A mean per model would send a key that wants one word where an essay is cheap; a mean per key and task would
+know nothing of most of them. The length of a prompt says the same of all models, so that they learn it
+together; a model that gets one kind of prompt only must not look terse for it. Each further level is a
+proportion to the level above it, and counts for nothing until it has observations of its own. Single answers
+lie far around any mean: their proportions to what was expected are kept as one distribution per model, which
+says what a limit cuts off and how likely a long answer is.
+"""
+
+from collections import OrderedDict
+from math import exp2, log
+
+from entrepot.routing.kpi.distribution import Distribution
+from entrepot.routing.kpi.shift import ShiftTest
+from entrepot.routing.kpi.table import Table, log_normal_shares
+
+PSEUDO_COUNT = 5.0
+"""How many answers a level has to have before it counts as much as what is expected without it."""
+
+WINDOW = 512.0
+"""A level rests on at most about as many answers: when a mix of prompts changes, it follows within hundreds.
+"""
+
+PRESENT_WINDOW = 256.0
+"""The same for what is asked at present, of whatever model."""
+
+PRESENT_PSEUDO_COUNT = 64.0
+"""Of the same: the first answers say more of their model than of what is asked."""
+
+MODEL_WINDOW = 4096.0
+"""The same for a model's own mean; a jump of it is noticed (`kpi.shift`)."""
+
+HALF_LIFE_S = 86_400.0
+"""Verbosity changes with the mix of prompts over days, not with a host's load over minutes."""
+
+MOST_LEVELS = 8192
+"""Keys, and keys with tags, that are remembered per model; the least recently seen is forgotten."""
+
+LOWEST_PART = 0.001
+ASSUMED_SPREAD = 1.0
+"""Standard deviation of the logarithm of an answer's length, until measured. Source: the conversations of the
+Azure 2023 trace have 1.06."""
+
+KNOWN_AFTER = 32.0
+PROMPT_CLASSES = 12
+FIRST_CLASS_BITS = 6
+"""Prompts below 64 tokens are the first class; each further one has prompts up to twice as long."""
+
+
+class Level:
+    """The mean of what one level saw, in proportion to what was expected above it."""
+
+    __slots__ = ("_recent", "_recent_weight", "_shift", "at_s", "total", "weight")
+
+    def __init__(self, weight: float = 0.0, total: float = 0.0, at_s: float = 0.0) -> None:
+        self.weight = weight
+        self.total = total
+        self.at_s = at_s
+        self._shift: ShiftTest | None = None
+        self._recent = self._recent_weight = 0.0
+
+    def add(self, value: float, now_s: float, window: float = WINDOW) -> None:
+        """Count one answer; what was seen before fades with time and with each answer."""
+        kept = exp2((self.at_s - now_s) / HALF_LIFE_S) * (1.0 - 1.0 / window)
+        self.weight = self.weight * kept + 1.0
+        self.total = self.total * kept + value
+        self.at_s = now_s
+
+    def watch(self, value: float, surprise: float) -> None:
+        """Look out for a jump: from there on only what was seen since it began counts.
+
+        Units: `surprise` in standard deviations of the logarithm.
+        """
+        if self.weight < KNOWN_AFTER:
+            return
+        shift = self._shift
+        if shift is None:
+            shift = self._shift = ShiftTest()
+        side = shift.side
+        jumped = shift.has_jumped(surprise)
+        if shift.side != side:
+            self._recent = self._recent_weight = 0.0
+        if shift.side:
+            self._recent += value
+            self._recent_weight += 1.0
+        if jumped:
+            self.weight, self.total = self._recent_weight, self._recent
+            self._recent = self._recent_weight = 0.0
+
+    def factor(self, pseudo: float = PSEUDO_COUNT) -> float:
+        """Return the proportion to the level above, which is 1 without observations."""
+        return (self.total + pseudo) / (self.weight + pseudo)
+
+
+class Classes:
+    """What the hour and the length of a prompt say of the answer, for all models together.
+
+    `every` follows what is asked at present, within some hundred answers; a model's own mean changes slowly,
+    so that one which answers little does not fall behind those that answer much. `of` has the classes of
+    prompts.
+    """
+
+    __slots__ = ("every", "of")
+
+    def __init__(self) -> None:
+        self.every = Level()
+        self.of = [Level() for _ in range(PROMPT_CLASSES)]
+
+    def factor(self, place: int) -> float:
+        """Return the proportion to a model's mean that answers to prompts of a class have now."""
+        return self.every.factor(PRESENT_PSEUDO_COUNT) * self.of[place].factor()
+
+    def add(self, place: int, value: float, now_s: float) -> None:
+        """Count one answer in proportion to its model's mean."""
+        every, of = self.every.factor(PRESENT_PSEUDO_COUNT), self.of[place].factor()
+        self.every.add(value / of, now_s, window=PRESENT_WINDOW)
+        self.of[place].add(value / every, now_s)
+
+
+class Verbosity:
+    """The answers of one model.
+
+    Units: tokens of one choice; `prior_tokens` stands in until there are some. `common` is what all
+    models share by length of the prompt, `classes` the model's own on top of them.
+    """
+
+    __slots__ = (
+        "_log_mean",
+        "_log_square",
+        "_log_weight",
+        "classes",
+        "common",
+        "levels",
+        "parts",
+        "table",
+        "whole",
+    )
+
+    def __init__(self, common: Classes) -> None:
+        self.whole = Level()
+        self.common = common
+        self.classes = [Level() for _ in range(PROMPT_CLASSES)]
+        self.levels: OrderedDict[tuple[int, int], Level] = OrderedDict()
+        self.parts = Distribution(LOWEST_PART)
+        self._log_weight = self._log_mean = self._log_square = 0.0
+        self.table = self.tabled(1.0)
+
+    def tabled(self, unit: float) -> Table:
+        """Return the parts as a table; `unit` is the weight of an observation made now."""
+        return Table(self.parts, log_normal_shares(LOWEST_PART, 1.0, ASSUMED_SPREAD), PSEUDO_COUNT * unit)
+
+    def mean_tokens(self, prior_tokens: float) -> float:
+        """Return the tokens of an answer, whoever asks and whatever the prompt is."""
+        return (self.whole.total + PSEUDO_COUNT * prior_tokens) / (self.whole.weight + PSEUDO_COUNT)
+
+    def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
+        """Return the proportion to the mean that answers to such a prompt of this key and task have."""
+        place = prompt_class(prompt_tokens)
+        factor = self.common.factor(place) * self.classes[place].factor()
+        levels = self.levels
+        if key_id and levels:
+            level = levels.get((key_id, 0))
+            if level is not None:
+                factor *= level.factor()
+                level = levels.get((key_id, tag_id)) if tag_id else None
+                if level is not None:
+                    factor *= level.factor()
+        return factor
+
+    def observe(
+        self,
+        tokens: float,
+        *,
+        prompt_tokens: float,
+        sender: tuple[int, int],
+        prior_tokens: float,
+        weight: float,
+        now_s: float,
+        censored: bool,
+    ) -> None:
+        """Count an answer; a `censored` one was cut, and had at least so many tokens.
+
+        `sender` is the key and its tag (0: none). Units: tokens of one choice; `weight` of the holder.
+        """
+        key_id, tag_id = sender
+        mean = self.mean_tokens(prior_tokens)
+        expected = mean * self.factor(prompt_tokens, key_id, tag_id)
+        part = tokens / expected
+        if censored:
+            beyond = self.parts.at_least(part, expected=self.table.mean)
+            self.parts.add_beyond(part, weight, expected=self.table.mean)
+            part, tokens = beyond, beyond * expected
+        else:
+            self.parts.add(part, weight)
+        watched = self._each_level(tokens, mean, prompt_tokens, sender, now_s)
+        self._watch(watched, tokens, part, watches=not censored)
+
+    def _each_level(
+        self, tokens: float, mean: float, prompt_tokens: float, sender: tuple[int, int], now_s: float
+    ) -> tuple[Level, float]:
+        """Count the answer at each level; return the one that answers for a jump and what it was given."""
+        key_id, tag_id = sender
+        place = prompt_class(prompt_tokens)
+        of_class, common = self.classes[place], self.common.factor(place)
+        usual = tokens / common
+        expected = mean * common * of_class.factor()
+        watched = (self.whole, usual)
+        for name in ((key_id, 0), (key_id, tag_id)) if tag_id else ((key_id, 0),):
+            if key_id:
+                level = self._level(name)
+                value = tokens / expected
+                expected *= level.factor()
+                level.add(value, now_s)
+                if name[1] == 0:
+                    watched = (level, value)
+        of_class.add(usual / mean, now_s)
+        self.common.add(place, tokens / mean, now_s)
+        self.whole.add(usual, now_s, window=MODEL_WINDOW)
+        return watched
+
+    def _watch(self, watched: tuple[Level, float], tokens: float, part: float, *, watches: bool) -> None:
+        level, value = watched
+        surprise = log(max(part, LOWEST_PART))
+        weight = self._log_weight
+        if watches and weight >= KNOWN_AFTER:
+            spread = max(self._log_square - self._log_mean * self._log_mean, 0.01) ** 0.5
+            level.watch(value, (surprise - self._log_mean) / spread)
+        kept = min(weight, WINDOW)
+        self._log_weight = kept + 1.0
+        self._log_mean += (surprise - self._log_mean) / self._log_weight
+        self._log_square += (surprise * surprise - self._log_square) / self._log_weight
+
+    def _level(self, name: tuple[int, int]) -> Level:
+        level = self.levels.get(name)
+        if level is None:
+            level = self.levels[name] = Level()
+            if len(self.levels) > MOST_LEVELS:
+                self.levels.popitem(last=False)
+        else:
+            self.levels.move_to_end(name)
+        return level
+
+
+def prompt_class(prompt_tokens: float) -> int:
+    """Return the class of a prompt by its length. Units: tokens."""
+    place = int(prompt_tokens).bit_length() - FIRST_CLASS_BITS
+    return 0 if place < 0 else place if place < PROMPT_CLASSES else PROMPT_CLASSES - 1

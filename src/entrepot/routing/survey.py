@@ -1,0 +1,211 @@
+"""What is expected of each endpoint that a request fits, and the candidates that follow from it.
+
+Apart from `choose`, which says in what order things are asked; here they are worked out, once for each option
+of each request, so that this is where time is spent.
+"""
+
+from collections.abc import Mapping
+from math import sqrt
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from entrepot.domain.request import Preferences, Request, Slo
+from entrepot.routing.decision import Candidate, Exclusion, ExclusionReason, Ranking
+from entrepot.routing.eligible import size_exclusion, slo_exclusion
+from entrepot.routing.forecast import Forecast, Option, Size, forecast, misses, share_in_time, size
+from entrepot.routing.kpi.outlook import ModelOutlook
+from entrepot.routing.rank import two_least
+
+_LEAST = 1e-12
+
+
+class Plan(Struct, frozen=True):
+    """What is the same for all requests of one kind: the options, the rows of the models, the exclusions.
+
+    Units: `windows` tokens; per model the largest context window of all its endpoints, eligible or not.
+    """
+
+    options: tuple[Option, ...]
+    models: tuple[ModelOutlook, ...]
+    windows: tuple[int, ...]
+    excluded: tuple[Exclusion, ...]
+    ranking: Ranking
+    explores: bool
+    tries_one: bool
+
+
+class Survey(Struct):
+    """The options that a request fits, what is expected of each, and the exclusions of the others.
+
+    `in_time` has the probability of an answer within the limit for each option, or nothing without a limit;
+    `missed` by what factor each misses its limits, when it is served all the same.
+    """
+
+    sizes: list[Size]
+    options: list[Option]
+    forecasts: list[Forecast]
+    excluded: list[Exclusion]
+    in_time: list[float]
+    missed: list[float]
+
+
+def surveyed(request: Request, plan: Plan, known: Mapping[int, float]) -> Survey:
+    """Return which options the request fits within its limits, and what is expected of each.
+
+    `known` has the bytes of its beginning that endpoints were sent lately, by index.
+    """
+    survey = Survey(_sizes(request, plan), [], [], [], [], [])
+    sizes, slo, most = survey.sizes, request.slo, request.max_output_tokens
+    limited = slo.ttft_s is not None or slo.tokens_per_s is not None or slo.max_nusd is not None
+    for at in plan.options:
+        of = sizes[at.model_position]
+        exclusion = size_exclusion(at, of, most)
+        if exclusion is None:
+            expected = forecast(at, of, _known_tokens(request, of, known.get(at.index)) if known else 0.0)
+            if limited:
+                exclusion = slo_exclusion(at, of, expected, slo, request.choices)
+            if exclusion is None:
+                survey.options.append(at)
+                survey.forecasts.append(expected)
+                continue
+        survey.excluded.append(exclusion)
+    if slo.answer_s is not None:
+        _keep_in_time(request, survey, slo.answer_s)
+    return survey
+
+
+def _sizes(request: Request, plan: Plan) -> list[Size]:
+    """Return how large the request is for each model.
+
+    When no window of the models holds it at the cautious count of tokens, the expected count decides: a doubt
+    is settled for the sender. It must not depend on who is eligible, or a preference could add an endpoint.
+    """
+    sizes = [size(request, model) for model in plan.models]
+    if all(of.context_tokens > window for of, window in zip(sizes, plan.windows, strict=True)):
+        return [size(request, model, cautious=False) for model in plan.models]
+    return sizes
+
+
+def _known_tokens(request: Request, of: Size, known: float | None) -> float:
+    return 0.0 if known is None else of.prompt_tokens * known / request.text_bytes
+
+
+def _keep_in_time(request: Request, survey: Survey, answer_s: float) -> None:
+    """Leave the options that answer in time with the asked probability, a failure and its fallback counted.
+
+    After a failure the best of the others still has to be in time; who comes too late alone may not be saved
+    by a faster fallback, or the slow one would be tried first for nothing.
+    """
+    sizes, slo = survey.sizes, request.slo
+    shares = [
+        share_in_time(at, sizes[at.model_position], expected, answer_s)
+        for at, expected in zip(survey.options, survey.forecasts, strict=True)
+    ]
+    least, second = two_least([-share for share in shares]) if shares else (0.0, 0.0)
+    options, forecasts = survey.options, survey.forecasts
+    survey.options, survey.forecasts = [], []
+    for at, expected, share in zip(options, forecasts, shares, strict=True):
+        fallback = -second if share == -least else -least
+        left = fallback if len(shares) > 1 and expected.failure_s < answer_s else 0.0
+        in_time = (1.0 - expected.p_failure) * share + expected.p_failure * min(left, share)
+        if in_time >= slo.probability:
+            survey.options.append(at)
+            survey.forecasts.append(expected)
+            survey.in_time.append(in_time)
+        else:
+            exclusion = slo_exclusion(at, sizes[at.model_position], expected, slo, request.choices)
+            survey.excluded.append(
+                exclusion or Exclusion(at.index, ExclusionReason.IN_TIME, in_time, slo.probability)
+            )
+
+
+def nearest_survey(request: Request, plan: Plan, known: Mapping[int, float]) -> Survey | None:
+    """Return the survey of what the request fits but for its limits, with how far they are missed."""
+    unlimited = replace(request, slo=Slo(usd_per_hour=request.slo.usd_per_hour))
+    survey = surveyed(unlimited, plan, known)
+    if not survey.options:
+        return None
+    for at, expected in zip(survey.options, survey.forecasts, strict=True):
+        missed = misses(at, survey.sizes[at.model_position], expected, request.slo, request.choices)
+        factors = [
+            limit / seen if name == "tokens_per_s" else seen / max(limit, _LEAST)
+            for name, (seen, limit) in missed.items()
+        ]
+        survey.missed.append(max(factors, default=1.0))
+    return survey
+
+
+def served_by(request: Request, plan: Plan) -> frozenset[int]:
+    """Return the indexes of the endpoints that would be tried by this plan, nothing known of beginnings."""
+    survey = surveyed(request, plan, {})
+    if not survey.options and request.slo.serves_nearest:
+        survey = nearest_survey(request, plan, {}) or survey
+    return frozenset(at.index for at in survey.options)
+
+
+def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -> list[Candidate]:
+    """Return the candidates with their scores, in the order of the survey.
+
+    The fallback of each is the one of the others that would cost least if it answered, of whatever model
+    was asked for. One that is alone, or may have no fallback (`alone`), falls back to itself: the sender
+    has to try again. The score is that of `rank.expected_score`, written out.
+    """
+    bases = [
+        (expected.dollars + usd_per_s * expected.seconds) / at.success_share
+        for at, expected in zip(survey.options, survey.forecasts, strict=True)
+    ]
+    least, second = two_least(bases)
+    preferences, sizes, in_time, missed = request.preferences, survey.sizes, survey.in_time, survey.missed
+    demotes = preferences.min_tokens_per_s is not None or preferences.max_ttft_s is not None
+    several = len(sizes) > 1
+    candidates = []
+    for place, (at, expected, base) in enumerate(zip(survey.options, survey.forecasts, bases, strict=True)):
+        of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
+        dollars, p_failure = expected.dollars, expected.p_failure
+        fallback_usd = base if alone else second if base == least else least
+        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback_usd * success
+        waiting = usd_per_s * expected.seconds
+        doubt = (outlook.precision + outlook.in_flight * outlook.precision_per_use) ** -0.5
+        if several:
+            doubt = _doubt(doubt, waiting / (dollars + waiting + _LEAST), of.doubt)
+        if outlook.p_doubt:
+            doubt = sqrt(doubt * doubt + (outlook.p_doubt * (failed - dollars) / (waiting + failed)) ** 2)
+        candidates.append(
+            Candidate(
+                at.index,
+                at.tier + _demotion(expected, preferences) if demotes else at.tier,
+                dollars,
+                expected.ttft_s,
+                expected.tpot_s,
+                of.output_tokens,
+                p_failure,
+                expected.dollars_wasted,
+                expected.failure_s,
+                ((1.0 - p_failure) * (dollars + waiting) + p_failure * failed) / success,
+                of.prompt_tokens,
+                expected.cached_tokens,
+                at.cached_nusd_per_mtok,
+                outlook.uses,
+                outlook.observations + outlook.in_flight,
+                of.bound_prompt_tokens,
+                success,
+                0.0 if several else dollars,
+                doubt,
+                in_time[place] if in_time else 1.0,
+                missed[place] if missed else 0.0,
+            )
+        )
+    return candidates
+
+
+def _doubt(doubt: float, waiting_share: float, of_verbosity: float) -> float:
+    """Return the doubt of a whole score: that of the endpoint is in the waiting, that of the model in all."""
+    return sqrt((doubt * waiting_share) ** 2 + of_verbosity * of_verbosity)
+
+
+def _demotion(expected: Forecast, preferences: Preferences) -> int:
+    slow, late = preferences.min_tokens_per_s, preferences.max_ttft_s
+    is_slow = slow is not None and expected.tpot_s * slow > 1.0
+    is_late = late is not None and expected.ttft_s > late
+    return 1 if is_slow or is_late else 0
