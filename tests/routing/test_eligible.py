@@ -10,6 +10,8 @@ from entrepot.domain.request import MaxPrice, Preferences, Request, Slo
 from entrepot.routing.decision import Decision, Exclusion, ExclusionReason
 from entrepot.routing.eligible import eligible
 from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.policy import PolicySet
+from entrepot.routing.rule import Attribute, Condition, Effect, Operator, Rule, Status
 from tests.routing.builders import chat, endpoint, prices, router_of
 
 Reason = ExclusionReason
@@ -21,6 +23,14 @@ GOOD = replace(
     zero_data_retention=True,
 )
 USD = 1_000_000_000
+NO_TRAINING = Rule(
+    id="no-training",
+    effect=Effect.REQUIRE,
+    status=Status.HOUSE,
+    basis="a decision",
+    sentence="nobody trains on what we send",
+    holds=(Condition(Attribute.ENDPOINT_TRAINS_ON_DATA, Operator.IS, value=False),),
+)
 
 ROWS: list[tuple[Reason, Endpoint, Request, str]] = [
     (Reason.OPERATION, replace(HOST, operations=frozenset({Operation.EMBEDDING})), chat(), "operation"),
@@ -55,6 +65,7 @@ ROWS: list[tuple[Reason, Endpoint, Request, str]] = [
         ),
         "1 of the parameters",
     ),
+    (Reason.RULE, replace(HOST, trains_on_data=True), chat(), "by the rule no-training (house: a decision)"),
     (
         Reason.NO_PRICE,
         replace(HOST, prices=None),
@@ -103,10 +114,12 @@ def test_each_rule_excludes_and_says_why(
 ) -> None:
     """The endpoint is excluded for the reason of its row, in one ASCII sentence; the other one serves."""
     router = router_of(excluded, GOOD)
+    if reason is Reason.RULE:
+        router.enforce(PolicySet([NO_TRAINING]).on(0))
     decision = router.decide(request_, now_s=0.0, draw=1.0, draw_pick=0.0)
     assert isinstance(decision, Decision), decision
     assert [(gone.endpoint_index, gone.reason) for gone in decision.excluded] == [(0, reason)]
-    sentence = exclusion_sentence(decision.excluded[0], "acme")
+    sentence = exclusion_sentence(decision.excluded[0], "acme", router.rules.by_id())
     assert words in sentence
     assert sentence.startswith("acme ")
     assert sentence.isascii()

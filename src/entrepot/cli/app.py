@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "key": ("key", None),
     "team": ("scopes", "team"),
     "tag": ("scopes", "tag"),
+    "policy": ("policy", None),
     "ledger": ("ledger", None),
     "data": ("data", None),
     "replay": ("replay", "replay"),

@@ -9,6 +9,7 @@ from math import isnan
 import msgspec
 import typer
 
+from entrepot.catalog.kept_rules import kept_rules
 from entrepot.cli.options import AsJson, DataDir, RequestId
 from entrepot.cli.posted import find_request, key_names
 from entrepot.cli.tables import (
@@ -26,8 +27,9 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
 from entrepot.ledger.history import AttemptHistory, RequestHistory
 from entrepot.ledger.history_json import history_json, instant_text, outcome_text
-from entrepot.routing.decision import Candidate, Decision, Ranking, unpack
+from entrepot.routing.decision import Candidate, Decision, Ranking, unpack, with_rule_names
 from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.rule import Rule
 
 _MOST_SHOWN = 12  # candidates; the rest is in --json
 
@@ -59,26 +61,28 @@ _CORRECT_REASONS = {
 def why(data_dir: DataDir, request_id: RequestId, as_json: AsJson = False) -> None:
     """Tell why a request went where it went, what was expected of it, and what happened."""
     history = find_request(data_dir, request_id)
-    decision = _decision(history)
+    decision = decision_of(history)
+    rules = {} if decision is None else kept_rules(data_dir, decision.policy)
     names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
     if as_json:
-        shown = {**history_json(history), "decision": None if decision is None else _as_json(decision, names)}
-        typer.echo(json.dumps(shown, indent=2))
+        told = None if decision is None else decision_json(decision, names, rules)
+        typer.echo(json.dumps({**history_json(history), "decision": told}, indent=2))
         return
     typer.echo(_headline(history, key_names(data_dir)))
     if decision is None:
         typer.echo("\nThe decision was not kept.")
     else:
-        _print_decision(decision, names)
+        _print_decision(decision, names, rules)
     typer.echo("\nWhat happened")
     for attempt in history.attempts:
         _print_attempt(attempt)
     _print_outcome(history, decision)
 
 
-def _decision(history: RequestHistory) -> Decision | None:
+def decision_of(history: RequestHistory) -> Decision | None:
+    """Return the stored decision with the rules that it names, or None; a damaged one gets a message."""
     try:
-        return unpack(history.decision) if history.decision else None
+        return with_rule_names(unpack(history.decision), history.rules) if history.decision else None
     except ValueError as error:
         typer.echo(f"the stored decision cannot be read: {error}", err=True)
         return None
@@ -96,7 +100,7 @@ def _headline(history: RequestHistory, keys: Mapping[int, str]) -> str:
     )
 
 
-def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
+def _print_decision(decision: Decision, names: Mapping[int, str], rules: Mapping[str, Rule]) -> None:
     typer.echo(f"\nWhy: {_RANKINGS[decision.ranking]}.")
     typer.echo(f"An hour of waiting was worth ${decision.usd_per_hour:.2f}.", nl=not decision.explored)
     if decision.explored:
@@ -114,7 +118,9 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
         typer.echo("\nExcluded")
     for exclusion in decision.excluded:
         name = _name(exclusion.endpoint_index, names)
-        echo_wrapped(exclusion_sentence(exclusion, name), indent=2, hanging=2)
+        echo_wrapped(exclusion_sentence(exclusion, name, rules), indent=2, hanging=2)
+    if decision.policy:
+        typer.echo(f"The rules in force were those of version {decision.policy}.")
 
 
 def _candidate_cells(candidate: Candidate) -> tuple[str, ...]:
@@ -260,13 +266,17 @@ def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:
     echo_wrapped(text + ".")
 
 
-def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:
+def decision_json(
+    decision: Decision, names: Mapping[int, str], rules: Mapping[str, Rule]
+) -> dict[str, object]:
+    """Return a decision with the names of endpoints, and the sentences of those rules that are known."""
     return {
         "usd_per_hour": decision.usd_per_hour,
         "ranking": decision.ranking.name.lower(),
         "explored": decision.explored,
         "draw": decision.draw,
         "allowance_usd": None if isnan(decision.allowance_usd) else decision.allowance_usd,
+        "policy": decision.policy or None,
         "candidates": [
             {
                 "endpoint": names.get(candidate.endpoint_index),
@@ -279,9 +289,10 @@ def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:
             {
                 "endpoint": names.get(exclusion.endpoint_index),
                 "reason": exclusion.reason.name.lower(),
+                "rule": exclusion.rule or None,
                 "seen": exclusion.seen,
                 "limit": exclusion.limit,
-                "sentence": exclusion_sentence(exclusion, _name(exclusion.endpoint_index, names)),
+                "sentence": exclusion_sentence(exclusion, _name(exclusion.endpoint_index, names), rules),
             }
             for exclusion in decision.excluded
         ],

@@ -143,6 +143,7 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "host": endpoint.host,
         "owner_country": endpoint.owner_country,
         "region": endpoint.region,
+        **_handling_json(endpoint),
         "context_length": endpoint.context_tokens,
         "max_completion_tokens": endpoint.max_output_tokens,
         "quantization": endpoint.quantization,
@@ -156,6 +157,21 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
             "failure_share": _estimate(kpis.failure_share),
             "in_flight": kpis.in_flight,
         },
+    }
+
+
+def _handling_json(endpoint: Endpoint) -> Json:
+    """Return what rules ask of an endpoint; None where nobody declared it."""
+    owners = endpoint.major_owners
+    return {
+        "country": endpoint.country,
+        "major_owners": None if owners is None else sorted(owners),
+        "trains_on_data": endpoint.trains_on_data,
+        "zero_data_retention": endpoint.zero_data_retention,
+        "retention_days": endpoint.retention_days,
+        "baa": endpoint.baa,
+        "attested_on": endpoint.attested_on,
+        "evidence": endpoint.evidence,
     }
 
 
@@ -194,7 +210,11 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
         )
         return
     balances = gateway.ledger.balances
-    names = Names(dict(balances.endpoints), dict(balances.prices))
+    names = Names(
+        dict(balances.endpoints),
+        dict(balances.prices),
+        {number: entry.rules for number, entry in tuple(balances.rules.items())},
+    )
     found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from entrepot.domain.claims import Claims
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
@@ -25,11 +26,12 @@ from entrepot.routing.forecast import (
 from entrepot.routing.intervals import Interval, intervals
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.members import Asked, asked_of
+from entrepot.routing.policy import NO_RULES, RulesInForce
 from entrepot.routing.rank import moved_to_front, ordered
-from entrepot.routing.refuse import nothing_eligible, unknown_model
+from entrepot.routing.refuse import nothing_eligible, policy_forbidden, unknown_model
 from entrepot.routing.score import SECONDS_PER_HOUR
 from entrepot.routing.settings import RoutingSettings
-from entrepot.routing.survey import Plan, nearest_survey, scored, surveyed
+from entrepot.routing.survey import Plan, nearest_survey, scored, served_by, surveyed
 
 MAX_PLANS = 1024
 """Kinds of requests whose standing exclusions are remembered; senders choose them, so they are bounded."""
@@ -46,7 +48,7 @@ TIERS_PER_PLACE = 2
 _MAX_TIER = 0xFFFE
 _FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)
 
-_PlanKey = tuple[Operation, tuple[str, ...], bool, bool, Preferences, frozenset[str] | None]
+_PlanKey = tuple[Operation, tuple[str, ...], bool, bool, Preferences, frozenset[str] | None, Claims]
 
 
 class Router:
@@ -74,7 +76,13 @@ class Router:
         self._allowances = Allowances(settings.exploration_share)
         self._plans: dict[_PlanKey, Plan] = {}
         self._longer: dict[int, PriceTiers] = {}
+        self.rules = NO_RULES
         self._index()
+
+    def enforce(self, rules: RulesInForce) -> None:
+        """Go by these rules from now on."""
+        self.rules = rules
+        self._plans.clear()
 
     def reprice(self, tiers: Mapping[int, PriceTiers | None]) -> None:
         """Go by these prices from now on, at the endpoints of these indexes; None is unknown.
@@ -127,7 +135,8 @@ class Router:
         if not survey.options:
             nearest = nearest_survey(request, plan, known) if request.slo.serves_nearest else None
             if nearest is None:
-                return nothing_eligible(request, self.endpoints, (*plan.excluded, *survey.excluded))
+                excluded = (*plan.excluded, *survey.excluded)
+                return self._refused(request, excluded, needs_price=needs_price)
             survey, ranking = nearest, Ranking.NEAREST
         usd_per_s = self._value_of_time(request.slo, plan.ranking)
         candidates = ordered(scored(request, survey, usd_per_s, alone=plan.tries_one), ranking)
@@ -145,8 +154,26 @@ class Router:
             excluded += tuple(_not_tried(candidate, candidates[0]) for candidate in candidates[1:])
             del candidates[1:]
         return Decision(
-            usd_per_s, draw, allowance, tuple(candidates), excluded, explored is not None, ranking
+            usd_per_s,
+            draw,
+            allowance,
+            tuple(candidates),
+            excluded,
+            explored is not None,
+            ranking,
+            self.rules.digest,
         )
+
+    def _refused(self, request: Request, excluded: tuple[Exclusion, ...], *, needs_price: bool) -> Refusal:
+        """Return the refusal; of the rules' own kind where a request is served but for them."""
+        ruled = [gone for gone in excluded if gone.reason is ExclusionReason.RULE]
+        if ruled:
+            plan = self._made_plan(request, needs_price=needs_price, rules=NO_RULES)
+            served = served_by(request, plan) if isinstance(plan, Plan) else frozenset()
+            named = [gone for gone in ruled if gone.endpoint_index in served]
+            if named:
+                return policy_forbidden(request, self.endpoints, named, self.rules.by_id())
+        return nothing_eligible(request, self.endpoints, excluded, self.rules.by_id())
 
     def _value_of_time(self, slo: Slo, ranking: Ranking) -> float:
         if ranking is Ranking.PRICE:
@@ -162,18 +189,19 @@ class Router:
             needs_price or request.slo.max_nusd is not None,
             preferences,
             request.parameters if preferences.require_parameters else None,
+            request.claims,
         )
         plan = self._plans.get(key)
         if plan is not None:
             return plan
-        made = self._made_plan(request, needs_price=needs_price)
+        made = self._made_plan(request, needs_price=needs_price, rules=self.rules)
         if isinstance(made, Plan):
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
             self._plans[key] = made
         return made
 
-    def _made_plan(self, request: Request, *, needs_price: bool) -> Plan | Refusal:
+    def _made_plan(self, request: Request, *, needs_price: bool, rules: RulesInForce) -> Plan | Refusal:
         preferences = request.preferences
         options: list[Option] = []
         excluded: list[Exclusion] = []
@@ -181,7 +209,9 @@ class Router:
         if isinstance(members, Refusal):
             return members
         for position, member in enumerate(members):
-            indexes, rejected = eligible(request, self._by_model[member.model], needs_price=needs_price)
+            indexes, rejected = eligible(
+                request, self._by_model[member.model], needs_price=needs_price, rules=rules
+            )
             if member.falls_short:
                 rejected += [
                     Exclusion(index, ExclusionReason.QUALITY, member.told or 0.0, member.floor)
@@ -194,7 +224,9 @@ class Router:
                 for index in indexes
             ]
         if not options:
-            return nothing_eligible(request, self.endpoints, tuple(excluded))
+            if rules is NO_RULES:
+                return nothing_eligible(request, self.endpoints, excluded)
+            return self._refused(request, tuple(excluded), needs_price=needs_price)
         ranking = _RANKINGS[preferences.sort]
         names = [member.model for member in members]
         return Plan(

@@ -136,6 +136,14 @@ def nearest_survey(request: Request, plan: Plan, known: Mapping[int, float]) -> 
     return survey
 
 
+def served_by(request: Request, plan: Plan) -> frozenset[int]:
+    """Return the indexes of the endpoints that would be tried by this plan, nothing known of beginnings."""
+    survey = surveyed(request, plan, {})
+    if not survey.options and request.slo.serves_nearest:
+        survey = nearest_survey(request, plan, {}) or survey
+    return frozenset(at.index for at in survey.options)
+
+
 def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -> list[Candidate]:
     """Return the candidates with their scores, in the order of the survey.
 
