@@ -14,10 +14,11 @@ from entrepot.catalog.kept_rules import kept_rules
 from entrepot.catalog.show_rules import rule_fields
 from entrepot.cli.options import DataDir, RequestId
 from entrepot.cli.posted import find_request
-from entrepot.cli.why import decision_json, decision_of
+from entrepot.cli.why import decision_of
 from entrepot.ledger.history import RequestHistory, names_in_journal
 from entrepot.ledger.history_json import history_json
 from entrepot.routing.decision import Decision
+from entrepot.routing.decision_json import decision_json
 
 FORMAT = 1
 Json = dict[str, object]
