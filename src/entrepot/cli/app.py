@@ -15,7 +15,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "demo": ("demo", "demo"),
     "config": ("config", None),
     "catalog": ("catalog", None),
-    "endpoints": ("endpoints", "endpoints"),
+    "endpoints": ("endpoints", None),
     "requests": ("requests", "requests"),
     "why": ("why", "why"),
     "key": ("key", None),

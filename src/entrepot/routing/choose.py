@@ -15,14 +15,11 @@ from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
 from entrepot.domain.virtual import VirtualModel
+from entrepot.routing.compare import Quote
 from entrepot.routing.decision import Candidate, Decision, Exclusion, ExclusionReason, Ranking
 from entrepot.routing.eligible import eligible, names_endpoint
 from entrepot.routing.explore import Allowances, to_explore
-from entrepot.routing.forecast import (
-    Option,
-    PriceTiers,
-    option,
-)
+from entrepot.routing.forecast import Forecast, Option, PriceTiers, Size, forecast, option
 from entrepot.routing.intervals import Interval, intervals
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.members import Asked, asked_of
@@ -271,6 +268,23 @@ class Router:
                 return intervals(at, of, expected, model, choices=request.choices, shares=shares)
         return []
 
+    def quotes(self, model: str, *, prompt_tokens: float, output_tokens: float, now_s: float) -> list[Quote]:
+        """Return what an answer of so many tokens is expected to cost at each endpoint of a model, now.
+
+        Units: tokens; `now_s` as for `decide`. A virtual model's endpoints are those of its members.
+        """
+        self.knowledge.refresh(now_s)
+        virtual = self._virtual.get(model)
+        names = [model] if virtual is None else [member.model for member in virtual.members]
+        found = []
+        for name in names:
+            of = Size.of_tokens(prompt_tokens, output_tokens, self.knowledge.model_outlooks[name])
+            for index, endpoint in self._by_model.get(name, ()):
+                if endpoint.context_tokens >= of.context_tokens:
+                    at = self._option(index, 0, Preferences(), 1.0, in_order=False)
+                    found.append(quote(at, forecast(at, of)))
+        return found
+
     def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
         """Take in that an answer of a model was of use to its sender, or was not."""
         self.knowledge.judged(model, succeeded=succeeded, now_s=now_s)
@@ -310,6 +324,20 @@ class Router:
             output_nusd_per_mtok=max(prices.output_nusd_per_mtok for prices in known),
             request_nusd=max(prices.request_nusd for prices in known),
         )
+
+
+def quote(at: Option, expected: Forecast) -> Quote:
+    """Return a forecast as a comparison tells it."""
+    return Quote(
+        at.index,
+        expected.dollars,
+        expected.seconds,
+        expected.ttft_s,
+        1.0 / expected.tpot_s,
+        expected.p_failure,
+        expected.dollars_wasted,
+        expected.failure_s,
+    )
 
 
 def _not_tried(candidate: Candidate, winner: Candidate) -> Exclusion:

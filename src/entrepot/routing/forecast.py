@@ -70,6 +70,22 @@ class Size(Struct, frozen=True, gc=False):
         """Return the tokens that a choice has at most with this probability."""
         return min(self.lengths.quantile(share) * self.mean_tokens / self.lengths.mean, self.cap_tokens)
 
+    @classmethod
+    def of_tokens(cls, prompt_tokens: float, output_tokens: float, model: ModelOutlook) -> "Size":
+        """Return the size of a request whose tokens are known."""
+        return cls(
+            prompt_tokens,
+            prompt_tokens,
+            output_tokens,
+            output_tokens,
+            prompt_tokens + output_tokens,
+            round(prompt_tokens),
+            output_tokens,
+            output_tokens,
+            model.verbosity.table,
+            0.0,
+        )
+
 
 class Forecast(Struct, frozen=True, gc=False):
     """What is expected of one endpoint. Units: USD, seconds, seconds per token, tokens, a probability."""
