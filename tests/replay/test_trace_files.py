@@ -46,7 +46,7 @@ def test_mooncake_keeps_whole_blocks_only() -> None:
 
 @pytest.mark.parametrize("form", ["list", "lines"])
 def test_our_own_ledger_is_read_as_a_list_and_as_lines(form: str) -> None:
-    """What `entrepot requests --json` prints, and what it prints with --follow; tokens of the last attempt."""
+    """As `entrepot requests --json` prints it, and with --follow; tokens are those of the last attempt."""
     rows = [ledger_row(), ledger_row(id="req-2", created_at="2026-01-01T00:00:02.500Z", key_id=8)]
     text = json.dumps(rows, indent=2) if form == "list" else "\n".join(json.dumps(row) for row in rows)
     found = parse_trace("t", "t.json", text).requests
@@ -61,7 +61,7 @@ def test_requests_without_tokens_are_left_out_and_said() -> None:
     failed = ledger_row(attempts=[{"lines": {"uncached": {"tokens": 0}}}])
     found = parse_trace("t", "t.json", json.dumps([ledger_row(), failed]))
     assert len(found.requests) == 1
-    assert found.skipped == "1 requests without tokens were left out"
+    assert found.skipped == "left out, as they have no tokens: 1 requests"
 
 
 def test_requests_are_put_in_the_order_of_their_arrival() -> None:
@@ -79,7 +79,10 @@ def test_requests_are_put_in_the_order_of_their_arrival() -> None:
         ('{"some": 1}\n', "t:1: '{\"some\": 1}' begins no trace"),
         (AZURE, "t: has no requests"),
         (AZURE + ROW + "yesterday,1,2\n", "t:3: TIMESTAMP 'yesterday'; expected such as 2023-11-16"),
-        (AZURE + "2023-11-16 18:15:46,374\n", "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP"),
+        (
+            AZURE + "2023-11-16 18:15:46,374\n",
+            "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP",
+        ),
         (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from 1"),
         (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from 1"),
         (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
@@ -110,7 +113,8 @@ def test_packed_files_are_unpacked_and_named_by_their_stem(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")]
+    ("content", "said"),
+    [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")],
 )
 def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) -> None:
     """Damage is a message, not a traceback."""
@@ -133,7 +137,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_the_traces_that_ship_are_whole() -> None:
-    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what the figures of the docs stand on."""
+    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what all figures stand on."""
     sizes = {name: len(load_trace(name).requests) for name in bundled_traces()}
     assert sizes == {"azure_2023_conv": 19_366, "mooncake_conversation": 12_031}
     assert sum(len(one.blocks) for one in load_trace("mooncake_conversation").requests) > 270_000

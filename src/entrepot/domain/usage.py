@@ -13,7 +13,9 @@ class Usage(Struct, frozen=True):
     Units: tokens. `reasoning_tokens` are a part of `output_tokens`; the four prompt kinds are disjoint:
     uncached, read from a cache, written to one for minutes, written to one for an hour.
     `estimated` says that the host did not report them; `contradictory` that its report disagreed with
-    itself and the cautious (dearer) reading was taken.
+    itself and the cautious (dearer) reading was taken. `told_nusd` is what the host itself says that it
+    costs, in nano-USD and None where it says nothing: that is no bill, and not kept with it; it shows whether
+    listed prices are honoured.
     """
 
     uncached_tokens: int = 0
@@ -24,6 +26,7 @@ class Usage(Struct, frozen=True):
     cache_write_1h_tokens: int = 0
     estimated: bool = False
     contradictory: bool = False
+    told_nusd: int | None = None
 
     @property
     def prompt_tokens(self) -> int:

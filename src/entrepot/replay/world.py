@@ -23,6 +23,7 @@ LEAST_ANSWERED = 0.01
 _UNREACHED = 1e-4
 _HALF = 0.5
 _REFUSED = -1
+_NEVER_USD = 1e12
 
 
 class World:
@@ -43,6 +44,9 @@ class World:
         self.parts = [0.0] * len(self.places)
         self.failures = [0.0] * len(self.places)
         self._uncached = [0] * len(self.places)
+        self._all = list(range(len(self.places)))
+        self._fits = self._all
+        self._least_window = min(place.context_tokens for place in self.places)
         self._changes = sorted(
             (
                 (change.at_s, index, change.prices)
@@ -73,6 +77,9 @@ class World:
         """Work out what each endpoint is truly expected to cost now, with the load of the present moment."""
         prompt_tokens, usd_per_s = request.prompt_tokens, self.usd_per_s
         self._number = number
+        self._fits = self._all
+        if prompt_tokens >= self._least_window:
+            self._fits = [index for index in self._all if prompt_tokens < self.places[index].context_tokens]
         for index, at in enumerate(self.places):
             if prompt_tokens >= at.context_tokens or at.in_flight + at.others >= at.most:
                 self.parts[index], self.failures[index] = usd_per_s * LIMITED_S, 1.0
@@ -105,8 +112,9 @@ class World:
     def order_score(self, order: Sequence[int]) -> float:
         """Return the expected USD and seconds, in USD, of trying endpoints in this order.
 
-        After the last the sender starts again, as often as it takes; the state is that of the last
-        `expect`.
+        An order that leaves endpoints out goes on with those, the best first: else whoever names one endpoint
+        would seem to do better than who names its fallbacks as well. After the last the sender starts again,
+        as often as it takes. The state is that of the last `expect`.
         """
         parts, failures = self.parts, self.failures
         total, reached = 0.0, 1.0
@@ -115,19 +123,23 @@ class World:
             reached *= failures[index]
             if not reached:
                 return total
+        if len(order) < len(self._fits):
+            for index in self.best_order():
+                if index not in order:
+                    total += reached * parts[index]
+                    reached *= failures[index]
         return total / max(1.0 - reached, LEAST_ANSWERED)
 
     def best_order(self) -> list[int]:
-        """Return the order of least score.
+        """Return the order of least score, of the endpoints whose window holds the prompt.
 
         Swapping two neighbours shows that it is the one by cost per answer: part / (1 − failure).
         """
-        parts, failures = self.parts, self.failures
         costs = [
-            part / (1.0 - failure) if failure < 1.0 else float("inf")
-            for part, failure in zip(parts, failures, strict=True)
+            part / (1.0 - failure) if failure < 1.0 else _NEVER_USD + part
+            for part, failure in zip(self.parts, self.failures, strict=True)
         ]
-        return sorted(range(len(costs)), key=costs.__getitem__)
+        return sorted(self._fits, key=costs.__getitem__)
 
     def best_order_within(self, answer_s: float, probability: float) -> tuple[list[int], float]:
         """Return the order of least score among those that hold a limit of time, and how probably it does.

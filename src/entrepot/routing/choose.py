@@ -23,6 +23,7 @@ from entrepot.routing.forecast import (
     PriceTiers,
     option,
 )
+from entrepot.routing.intervals import Interval, intervals
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.members import Asked, asked_of
 from entrepot.routing.policy import NO_RULES, RulesInForce
@@ -251,6 +252,24 @@ class Router:
             else:
                 return unknown_model(name, [*self._by_model, *self._virtual])
         return list(members.values())
+
+    def intervals(
+        self, request: Request, endpoint_index: int, *, now_s: float, shares: Sequence[float]
+    ) -> list[Interval]:
+        """Return where the cost and the time of an answer of an endpoint lie, none where it may not answer.
+
+        Units: `now_s` as for `decide`; shares of all outcomes.
+        """
+        plan = self._plan(request, needs_price=False)
+        if isinstance(plan, Refusal):
+            return []
+        known = self.knowledge.known_bytes(request, now_s)
+        survey = surveyed(replace(request, slo=Slo()), plan, known)
+        for at, expected in zip(survey.options, survey.forecasts, strict=True):
+            if at.index == endpoint_index:
+                of, model = survey.sizes[at.model_position], plan.models[at.model_position]
+                return intervals(at, of, expected, model, choices=request.choices, shares=shares)
+        return []
 
     def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
         """Take in that an answer of a model was of use to its sender, or was not."""

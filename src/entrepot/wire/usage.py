@@ -13,9 +13,12 @@ from typing import Any
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
+from entrepot.domain.money import NUSD_PER_USD
 from entrepot.domain.usage import Usage
 
 MOST_TOKENS = 2**31 - 1  # of one attempt; what is above is a broken counter, and would overflow the ledger
+
+DEAREST_ANSWER_USD = 1e6  # more is no cost of an answer, and NaN is not below it
 
 _decode = Decoder().decode
 _ANTHROPIC_FIELDS = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
@@ -176,6 +179,7 @@ class OrdinaryUsage(Struct, gc=False):
     prompt_cache_miss_tokens: Raw | UnsetType = UNSET
     cache_read_input_tokens: Raw | UnsetType = UNSET
     cache_creation_input_tokens: Raw | UnsetType = UNSET
+    cost: float | None = None
 
 
 def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
@@ -201,7 +205,20 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
         and block.cache_read_input_tokens is UNSET
         and block.cache_creation_input_tokens is UNSET
     )
-    return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
+    if not ordinary:
+        return None
+    told = None if block.cost is None else told_nusd(block.cost)
+    return Usage(prompt - cached - write, cached, write, output, reasoning, told_nusd=told)
+
+
+def told_nusd(cost: object) -> int | None:
+    """Return what a host says that an answer costs, None when that is no amount. Units: USD; nano-USD.
+
+    OpenRouter's field and convention; it is measured by, and never billed.
+    """
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    return round(cost * NUSD_PER_USD) if 0 <= cost <= DEAREST_ANSWER_USD else None
 
 
 class _Counts:
@@ -274,6 +291,7 @@ class _Counts:
             reasoning_tokens=reasoning,
             cache_write_1h_tokens=cache_write_1h,
             contradictory=self.contradictory,
+            told_nusd=told_nusd(self._block.get("cost")),
         )
 
     def _totals(self, prompt: int | None, output: int | None, reasoning: int) -> tuple[int, int] | None:

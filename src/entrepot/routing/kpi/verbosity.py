@@ -37,6 +37,12 @@ HALF_LIFE_S = 86_400.0
 MOST_LEVELS = 8192
 """Keys, and keys with tags, that are remembered per model; the least recently seen is forgotten."""
 
+PARTS_WINDOW = 1024.0
+"""The same for how answers spread, of whatever prompts."""
+
+FADED_AT = 1.125
+"""How far a window is passed before all of it is faded at once: fading a distribution takes a while."""
+
 LOWEST_PART = 0.001
 ASSUMED_SPREAD = 1.0
 """Standard deviation of the logarithm of an answer's length, until measured. Source: the conversations of the
@@ -193,6 +199,8 @@ class Verbosity:
             part, tokens = beyond, beyond * expected
         else:
             self.parts.add(part, weight)
+        if self.parts.weight > FADED_AT * PARTS_WINDOW * weight:
+            self.parts.scale(PARTS_WINDOW * weight / self.parts.weight)
         watched = self._each_level(tokens, mean, prompt_tokens, sender, now_s)
         self._watch(watched, tokens, part, watches=not censored)
 
