@@ -148,28 +148,27 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     """Return the candidates with their scores, in the order of the survey.
 
     The fallback of each is the one of the others that would cost least if it answered, of whatever model
-    was asked for. One that is alone, or may have no fallback (`alone`), falls back to itself: the sender
-    has to try again. The score is that of `rank.expected_score`, written out; the doubt of an endpoint is in the
-    waiting, that of a model's verbosity in all.
+    was asked for; one that may have none (`alone`) is asked again. The score is `rank.expected_score`, written
+    out; the doubt of an endpoint is in the waiting, that of a model's verbosity in all.
     """
     expectations = list(zip(survey.options, survey.forecasts, strict=True))
     bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in expectations]
     least, second = two_least(bases)
-    preferences, sizes, in_time, missed = request.preferences, survey.sizes, survey.in_time, survey.missed
+    sizes, in_time, missed, preferences = survey.sizes, survey.in_time, survey.missed, request.preferences
     demotes = preferences.min_tokens_per_s is not None or preferences.max_ttft_s is not None
     several = len(sizes) > 1
     candidates = []
     for place, ((at, expected), base) in enumerate(zip(expectations, bases, strict=True)):
         of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
         dollars, p_failure = expected.dollars, expected.p_failure
-        fallback_usd = base if alone else second if base == least else least
-        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback_usd * success
+        fallback = (base if alone else second if base == least else least) * success
+        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback
         waiting = usd_per_s * expected.seconds
         doubt = 1.0 / sqrt(outlook.precision + outlook.in_flight * outlook.precision_per_use)
         if several or outlook.p_doubt:
-            of_failing = outlook.p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
-            waiting_share = waiting / (dollars + waiting + _LEAST) if several else 1.0
-            doubt = hypot(doubt * waiting_share, of_failing, of.doubt if several else 0.0)
+            failing = outlook.p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
+            doubt *= waiting / (dollars + waiting + _LEAST) if several else 1.0
+            doubt = hypot(doubt, failing, of.doubt if several else 0.0)
         candidates.append(
             Candidate(
                 at.index,
