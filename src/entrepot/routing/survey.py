@@ -148,22 +148,21 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     """Return the candidates with their scores, in the order of the survey.
 
     The fallback of each is the one of the others that would cost least if it answered, of whatever model
-    was asked for; one that may have none (`alone`) is asked again. The score is `rank.expected_score`, written
-    out; the doubt of an endpoint is in the waiting, that of a model's verbosity in all.
+    was asked for; one that may have none (`alone`) is asked again. The score is `rank.expected_score`,
+    written out; the doubt of an endpoint is in the waiting, that of a model's verbosity in all.
     """
     expectations = list(zip(survey.options, survey.forecasts, strict=True))
     bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in expectations]
     least, second = two_least(bases)
-    sizes, in_time, missed, preferences = survey.sizes, survey.in_time, survey.missed, request.preferences
+    sizes, several, in_time, missed = survey.sizes, len(survey.sizes) > 1, survey.in_time, survey.missed
+    preferences = request.preferences
     demotes = preferences.min_tokens_per_s is not None or preferences.max_ttft_s is not None
-    several = len(sizes) > 1
     candidates = []
     for place, ((at, expected), base) in enumerate(zip(expectations, bases, strict=True)):
         of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
-        dollars, p_failure = expected.dollars, expected.p_failure
+        dollars, waiting, p_failure = expected.dollars, usd_per_s * expected.seconds, expected.p_failure
         fallback = (base if alone else second if base == least else least) * success
         failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback
-        waiting = usd_per_s * expected.seconds
         doubt = 1.0 / sqrt(outlook.precision + outlook.in_flight * outlook.precision_per_use)
         if several or outlook.p_doubt:
             failing = outlook.p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
