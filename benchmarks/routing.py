@@ -1,7 +1,7 @@
 """What choices are worth. Run by `make bench-routing`; prints tables and writes build/routing.json.
 
 Every router on every scenario and both traces, at several values of time and with several seeds, on a
-simulated clock; then limits of time; then scenarios made by chance, whose seeds nobody tuned on. All figures
+simulated clock; then limits of time; then scenarios made by chance, of seeds kept for reports. All figures
 are simulated.
 """
 

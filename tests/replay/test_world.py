@@ -77,11 +77,19 @@ def test_who_leaves_fallbacks_out_is_scored_with_them() -> None:
     assert state.order_score([2]) == state.order_score([2, 0, 1])
 
 
-def test_a_world_in_outage_costs_a_hundred_rounds() -> None:
-    """Nobody waits for ever: the score stays finite."""
-    state = world(scenario(endpoint(phases=(Phase(0.0, outage=True),), failure_s=4.0)), steady_trace(1))
-    state.expect(0, ONE, 0.0)
-    assert state.order_score([0]) == pytest.approx(V_USD_PER_S * 4.0 / LEAST_ANSWERED)
+def test_a_world_in_outage_costs_a_hundred_rounds_and_an_answer() -> None:
+    """Nobody waits for ever; an answer that nobody gives is not free, even where only dollars count."""
+    of = scenario(
+        endpoint("a", phases=(Phase(0.0, outage=True),), failure_s=4.0),
+        endpoint("b", most_requests=1, prices=prices("0.5", "1")),
+    )
+    for usd_per_s in (0.0, V_USD_PER_S):
+        state = world(of, steady_trace(1), usd_per_s)
+        state.places[1].in_flight = 1
+        state.expect(0, ONE, 0.0)
+        answer = 0.0006 + usd_per_s * 2.0
+        rounds = usd_per_s * (4.0 + 0.2) / LEAST_ANSWERED
+        assert state.order_score([0, 1]) == pytest.approx(rounds + answer)
 
 
 @pytest.mark.parametrize("order", [[0], [0, 1]])

@@ -57,6 +57,7 @@ class World:
         )
         self._row_until_s = 0.0
         self._number = 0
+        self._request, self._now_s = TraceRequest(0.0, 1, 1), 0.0
 
     def move(self, now_s: float) -> dict[int, Prices]:
         """Take on the figures of the instant `now_s`; return the prices that are new, by endpoint."""
@@ -77,6 +78,7 @@ class World:
         """Work out what each endpoint is truly expected to cost now, with the load of the present moment."""
         prompt_tokens, usd_per_s = request.prompt_tokens, self.usd_per_s
         self._number = number
+        self._request, self._now_s = request, now_s
         self._fits = self._all
         if prompt_tokens >= self._least_window:
             self._fits = [index for index in self._all if prompt_tokens < self.places[index].context_tokens]
@@ -85,29 +87,40 @@ class World:
                 self.parts[index], self.failures[index] = usd_per_s * LIMITED_S, 1.0
                 self._uncached[index] = _REFUSED
                 continue
-            cached = self.cached_tokens(at, request, now_s)
-            uncached = prompt_tokens - cached
-            self._uncached[index] = uncached
-            load = 1.0 + (at.in_flight + at.others) * at.inverse_capacity
-            ttft_s = (at.ttft_s + uncached * at.prefill_s) * load
-            tokens = at.mean_tokens * at.lengths.expected_part(number)
-            write_s = tokens * at.tpot_s * load
-            read_usd = at.input_usd * uncached + at.cached_usd * cached
-            write_usd = at.output_usd * tokens
             p_limited, p_failed, p_cut = at.p_limited, at.p_failed, at.p_cut
             p_failure = p_limited + p_failed + p_cut
+            read, write = self._answer(index, at)
             self.parts[index] = (
-                (1.0 - p_failure) * (read_usd + write_usd + usd_per_s * (ttft_s + write_s))
+                (1.0 - p_failure) * (read + write)
                 + usd_per_s * (p_limited * LIMITED_S + p_failed * at.failure_s)
-                + p_cut * (read_usd + _HALF * write_usd + usd_per_s * (ttft_s + _HALF * write_s))
+                + p_cut * (read + _HALF * write)
             )
             self.failures[index] = p_failure
+
+    def _answer(self, index: int, at: Place) -> tuple[float, float]:
+        """Return what an answer to the present request costs there, waiting included: to read and to write.
+
+        Units: USD.
+        """
+        request, usd_per_s = self._request, self.usd_per_s
+        cached = self.cached_tokens(at, request, self._now_s)
+        uncached = request.prompt_tokens - cached
+        self._uncached[index] = uncached
+        v = usd_per_s * (1.0 + (at.in_flight + at.others) * at.inverse_capacity)
+        read = at.input_usd * uncached + at.cached_usd * cached + v * (at.ttft_s + uncached * at.prefill_s)
+        tokens = at.mean_tokens * at.lengths.expected_part(self._number)
+        return read, tokens * (at.output_usd + v * at.tpot_s)
 
     def cached_tokens(self, at: Place, request: TraceRequest, now_s: float) -> int:
         """Return how many leading tokens of the prompt are cached there; never all, the last is computed."""
         if at.cache is None or not request.blocks:
             return 0
         return min(at.cache.cached_tokens(request.blocks, now_s), request.prompt_tokens - 1)
+
+    def is_full(self, index: int) -> bool:
+        """Return whether one more request there gets a 429 now."""
+        at = self.places[index]
+        return at.in_flight + at.others >= at.most
 
     def order_score(self, order: Sequence[int]) -> float:
         """Return the expected USD and seconds, in USD, of trying endpoints in this order.
@@ -128,7 +141,20 @@ class World:
                 if index not in order:
                     total += reached * parts[index]
                     reached *= failures[index]
-        return total / max(1.0 - reached, LEAST_ANSWERED)
+        if 1.0 - reached >= LEAST_ANSWERED:
+            return total / (1.0 - reached)
+        return self._after_many_rounds(total, 1.0 - reached)
+
+    def _after_many_rounds(self, round_usd: float, answered: float) -> float:
+        """Return the score where a round through all endpoints hardly ever answers: all are full, or out.
+
+        What a round lacks to `LEAST_ANSWERED` is answered by the endpoint that would cost least if it could.
+        Without that an answer that nobody gives would cost no dollars.
+        """
+        uncached = list(self._uncached)
+        least = min(sum(self._answer(index, self.places[index])) for index in self._fits)
+        self._uncached = uncached
+        return (round_usd + (LEAST_ANSWERED - answered) * least) / LEAST_ANSWERED
 
     def best_order(self) -> list[int]:
         """Return the order of least score, of the endpoints whose window holds the prompt.
