@@ -66,13 +66,14 @@ def compare(
         optional=("TTFT s", "tokens/s", "fails"),
     )
     typer.echo("\nBest at a value of time")
-    for step in told["best_from"]:
+    steps = {_per_hour(step["usd_per_hour"]): step for step in told["best_from"]}  # the last of equal ones
+    for step in steps.values():
         typer.echo(f"  from {_per_hour(step['usd_per_hour']):>12}  {step['endpoint']}")
     typer.echo("\nEach pair: the first is better below the value of time, the second above it")
     for swap in told["swaps"]:
         if swap["usd_per_hour"] is None:
             other = next(name for name in swap["pair"] if name != swap["below"])
-            typer.echo(f"  {'always':>12}  {swap['below']} | {other} is dearer and slower")
+            typer.echo(f"  {'always':>12}  {swap['below']} | {other} is neither cheaper nor quicker")
         else:
             typer.echo(f"  {_per_hour(swap['usd_per_hour']):>12}  {swap['below']} | {swap['above']}")
     if any(row["simulated"] for row in rows):

@@ -119,6 +119,8 @@ def _lead(decision: Decision, next_name: str) -> str:
     winner, second = decision.candidates[0], decision.candidates[1]
     if winner.tier != second.tier:
         return f"; before the next ({next_name}) as asked for"
+    if decision.ranking is Ranking.NEAREST:
+        return f"; nobody keeps the limits, nearest of all, before the next ({next_name})"
     if decision.ranking is Ranking.THROUGHPUT:
         return f"; fastest, before the next ({next_name})"
     if decision.ranking is Ranking.LATENCY:
