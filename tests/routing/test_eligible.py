@@ -103,7 +103,7 @@ def test_each_rule_excludes_and_says_why(
 ) -> None:
     """The endpoint is excluded for the reason of its row, in one ASCII sentence; the other one serves."""
     router = router_of(excluded, GOOD)
-    decision = router.decide(request_, now_s=0.0, draw=1.0, draw_pick=0.0)
+    decision = router.decide(request_, now_s=0.0, draw=1.0)
     assert isinstance(decision, Decision), decision
     assert [(gone.endpoint_index, gone.reason) for gone in decision.excluded] == [(0, reason)]
     sentence = exclusion_sentence(decision.excluded[0], "acme")
