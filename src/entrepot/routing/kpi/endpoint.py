@@ -10,7 +10,7 @@ from entrepot.routing.kpi.outlook import Outlook
 from entrepot.routing.kpi.priors import Priors
 from entrepot.routing.kpi.regression import TOKENS_PER_UNIT
 from entrepot.routing.kpi.table import Table, log_normal_shares
-from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, PSEUDO_COUNT, Timing
+from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, LOWEST_S, PSEUDO_COUNT, Timing
 
 FAILURE_FLOOR_S = 1.0
 """A failure is charged at least this much waiting, and this much until one was seen: if it cost only what it
@@ -297,10 +297,11 @@ class EndpointMeasures:
         if tpot.is_stale():
             tpot.refit(priors.tpot, unit)
         level, per_unit, outlook.ttft_per_in_flight_s, per_both = ttft.fit
-        outlook.ttft_s = level
+        outlook.ttft_s = level if level > LOWEST_S else LOWEST_S
         outlook.ttft_per_token_s = per_unit / TOKENS_PER_UNIT
         outlook.ttft_per_both_s = per_both / TOKENS_PER_UNIT
-        outlook.tpot_s, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        level, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        outlook.tpot_s = level if level > LOWEST_S else LOWEST_S
         weight = self.answers.weight
         if weight - self._tabled > TABLE_PART * weight or self._tabled < 0.0:
             self._tabled = weight
