@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Endpoint, Model, Operation
@@ -11,6 +13,7 @@ from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Decision
 from entrepot.routing.kpi.distribution import Distribution
@@ -62,13 +65,16 @@ def endpoint(
 
 
 def router_of(
-    *endpoints: Endpoint, settings: RoutingSettings | None = None, verbosity: float = ANSWER_TOKENS
+    *endpoints: Endpoint,
+    settings: RoutingSettings | None = None,
+    verbosity: float = ANSWER_TOKENS,
+    virtual: Sequence[VirtualModel] = (),
 ) -> Router:
     """Return a router over these endpoints that has seen nothing and never explores."""
     settings = settings or RoutingSettings(exploration_share=0.0)
     names = dict.fromkeys(one.model for one in endpoints)
     models = {name: Model(name, verbosity_tokens=declared(verbosity)) for name in names}
-    return Router(endpoints, models, settings, Knowledge(endpoints, models, settings))
+    return Router(endpoints, models, settings, Knowledge(endpoints, models, settings), virtual)
 
 
 def priors_of(*, ttft_s: float = 2.0, tpot_s: float = 0.02, prefill: float = 0.0) -> Priors:
@@ -94,6 +100,14 @@ def model_row(verbosity: float = 500.0, bytes_per_token: float = 4.0, cautious: 
 def spread_table(spread: float, lowest: float = 0.01) -> Table:
     """Return the table of a log-normal distribution around 1, the standard deviation of its logarithm given."""
     return Table(Distribution(lowest), log_normal_shares(lowest, 1.0, spread), 1.0)
+
+
+def virtual_model(name: str, shares: Mapping[str, float | None], floor: float | None = None) -> VirtualModel:
+    """Return a virtual model of these models, each with its declared share of useful answers."""
+    members = tuple(
+        Member(model, None if share is None else declared(share)) for model, share in shares.items()
+    )
+    return VirtualModel(name, members, floor)
 
 
 def chat(
