@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import Basis, Estimate
@@ -9,10 +13,16 @@ from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.routing.choose import Router
 from entrepot.routing.decision import Decision
+from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.kpi.observation import Observation
+from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
+from entrepot.routing.kpi.priors import Priors, declared_priors
+from entrepot.routing.kpi.table import Table, log_normal_shares
+from entrepot.routing.kpi.verbosity import Classes, Verbosity
 from entrepot.routing.settings import RoutingSettings
 
 R1 = "deepseek/deepseek-r1"
@@ -55,13 +65,49 @@ def endpoint(
 
 
 def router_of(
-    *endpoints: Endpoint, settings: RoutingSettings | None = None, verbosity: float = ANSWER_TOKENS
+    *endpoints: Endpoint,
+    settings: RoutingSettings | None = None,
+    verbosity: float = ANSWER_TOKENS,
+    virtual: Sequence[VirtualModel] = (),
 ) -> Router:
     """Return a router over these endpoints that has seen nothing and never explores."""
     settings = settings or RoutingSettings(exploration_share=0.0)
     names = dict.fromkeys(one.model for one in endpoints)
     models = {name: Model(name, verbosity_tokens=declared(verbosity)) for name in names}
-    return Router(endpoints, models, settings, Knowledge(endpoints, models, settings))
+    return Router(endpoints, models, settings, Knowledge(endpoints, models, settings), virtual)
+
+
+def priors_of(*, ttft_s: float = 2.0, tpot_s: float = 0.02, prefill: float = 0.0) -> Priors:
+    """Return the priors of an endpoint that declares these times; `prefill` is per thousand tokens."""
+    declares = endpoint("a", ttft_s=ttft_s, tokens_per_s=1.0 / tpot_s)
+    return replace(declared_priors(declares, RoutingSettings()), ttft=(ttft_s, prefill, 0.0, 0.0))
+
+
+def row_of(one: Endpoint | None = None) -> Outlook:
+    """Return the row of an endpoint that was never used."""
+    one = one or endpoint("a")
+    return Knowledge((one,), {}, RoutingSettings()).outlooks[0]
+
+
+def model_row(verbosity: float = 500.0, bytes_per_token: float = 4.0, cautious: float = 2.0) -> ModelOutlook:
+    """Return the row of a model that nothing was seen of."""
+    outlook = ModelOutlook(Verbosity(Classes()))
+    outlook.verbosity_tokens = verbosity
+    outlook.tokens_per_byte, outlook.cautious_tokens_per_byte = 1.0 / bytes_per_token, 1.0 / cautious
+    return outlook
+
+
+def spread_table(spread: float, lowest: float = 0.01) -> Table:
+    """Return the table of a log-normal distribution around 1 with this spread of its logarithm."""
+    return Table(Distribution(lowest), log_normal_shares(lowest, 1.0, spread), 1.0)
+
+
+def virtual_model(name: str, shares: Mapping[str, float | None], floor: float | None = None) -> VirtualModel:
+    """Return a virtual model of these models, each with its declared share of useful answers."""
+    members = tuple(
+        Member(model, None if share is None else declared(share)) for model, share in shares.items()
+    )
+    return VirtualModel(name, members, floor)
 
 
 def chat(
@@ -117,6 +163,7 @@ def seen(
     tpot_s: float | None = None,
     output_tokens: int | None = None,
     in_flight: int = 0,
+    prompt_tokens: int | None = None,
 ) -> Observation:
     """Return an observation; of an answer of 2 s unless told otherwise."""
     return Observation(
@@ -128,4 +175,5 @@ def seen(
         tpot_s=tpot_s,
         output_tokens=output_tokens,
         in_flight=in_flight,
+        prompt_tokens=prompt_tokens,
     )

@@ -83,29 +83,27 @@ def trained(fleet: list[Endpoint], observed: list[int]) -> Router:
     return router
 
 
-cases = (fleets(), requests(), draws, draws, st.lists(st.integers(0, 9), max_size=12))
+cases = (fleets(), requests(), draws, st.lists(st.integers(0, 9), max_size=12))
 
 
 @settings(deadline=None)
 @given(*cases)
 def test_the_same_inputs_give_the_same_decision(
-    fleet: list[Endpoint], request: Request, draw: float, draw_pick: float, observed: list[int]
+    fleet: list[Endpoint], request: Request, draw: float, observed: list[int]
 ) -> None:
     """Two routers that saw the same, asked the same, with the same draws, decide the same."""
-    first, second = (
-        trained(fleet, observed).decide(request, now_s=20.0, draw=draw, draw_pick=draw_pick) for _ in range(2)
-    )
+    first, second = (trained(fleet, observed).decide(request, now_s=20.0, draw=draw) for _ in range(2))
     assert first == second
 
 
 @settings(deadline=None)
 @given(*cases)
 def test_every_endpoint_is_a_candidate_or_excluded_and_never_both(
-    fleet: list[Endpoint], request: Request, draw: float, draw_pick: float, observed: list[int]
+    fleet: list[Endpoint], request: Request, draw: float, observed: list[int]
 ) -> None:
     """Fallbacks never leave the eligible set: nobody is lost, and nobody who was excluded is tried."""
     router = trained(fleet, observed)
-    decision = router.decide(request, now_s=20.0, draw=draw, draw_pick=draw_pick)
+    decision = router.decide(request, now_s=20.0, draw=draw)
     assume(isinstance(decision, Decision))
     assert isinstance(decision, Decision)
     tried = [candidate.endpoint_index for candidate in decision.candidates]
@@ -116,11 +114,11 @@ def test_every_endpoint_is_a_candidate_or_excluded_and_never_both(
 @settings(deadline=None)
 @given(*cases)
 def test_a_stored_decision_replays_to_the_same_winner(
-    fleet: list[Endpoint], request: Request, draw: float, draw_pick: float, observed: list[int]
+    fleet: list[Endpoint], request: Request, draw: float, observed: list[int]
 ) -> None:
     """What is packed is enough to find the winner and its score again, bit by bit."""
     router = trained(fleet, observed)
-    decision = router.decide(request, now_s=20.0, draw=draw, draw_pick=draw_pick)
+    decision = router.decide(request, now_s=20.0, draw=draw)
     assume(isinstance(decision, Decision))
     assert isinstance(decision, Decision)
     stored = unpack(pack(decision, range(100, 100 + len(fleet))))
@@ -139,10 +137,10 @@ def test_removing_the_winner_promotes_the_next(
     sure = RoutingSettings(exploration_share=0.0, assumed_failure_share=0.0)
     request = chat(usd_per_hour=usd_per_hour, prompt_bytes=prompt_bytes)
     router = router_of(*fleet, settings=sure)
-    decision = router.decide(request, now_s=0.0, draw=1.0, draw_pick=0.0)
+    decision = router.decide(request, now_s=0.0, draw=1.0)
     assert isinstance(decision, Decision)
     without = replace(request, preferences=Preferences(ignore=(hosts(router, decision)[0],)))
-    left = router.decide(without, now_s=0.0, draw=1.0, draw_pick=0.0)
+    left = router.decide(without, now_s=0.0, draw=1.0)
     assert isinstance(left, Decision)
     assert hosts(router, left) == hosts(router, decision)[1:]
 
@@ -153,7 +151,6 @@ def test_ignoring_one_more_host_never_adds_an_endpoint(
     fleet: list[Endpoint],
     request: Request,
     draw: float,
-    draw_pick: float,
     observed: list[int],
     ignored: str,
 ) -> None:
@@ -162,9 +159,7 @@ def test_ignoring_one_more_host_never_adds_an_endpoint(
     open_request = replace(request, preferences=replace(request.preferences, allow_fallbacks=True))
     preferences = open_request.preferences
     narrower = replace(open_request, preferences=replace(preferences, ignore=(*preferences.ignore, ignored)))
-    before, after = (
-        router.decide(asked, now_s=20.0, draw=draw, draw_pick=draw_pick) for asked in (open_request, narrower)
-    )
+    before, after = (router.decide(asked, now_s=20.0, draw=draw) for asked in (open_request, narrower))
     if isinstance(after, Decision):
         assert isinstance(before, Decision)
         assert set(hosts(router, after)) <= set(hosts(router, before)) - {ignored}

@@ -6,16 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Endpoint, Operation
+from entrepot.domain.outcome import Outcome
 from entrepot.domain.request import MaxPrice, Preferences, Request, Slo
 from entrepot.routing.decision import Decision, Exclusion, ExclusionReason
 from entrepot.routing.eligible import eligible
 from entrepot.routing.explain import exclusion_sentence
 from entrepot.routing.policy import PolicySet
 from entrepot.routing.rule import Attribute, Condition, Effect, Operator, Rule, Status
-from tests.routing.builders import chat, endpoint, prices, router_of
+from tests.routing.builders import R1, chat, endpoint, prices, router_of, seen, virtual_model
 
 Reason = ExclusionReason
 HOST = endpoint("acme", prices("1", "3"), ttft_s=2.0, tokens_per_s=50.0, context_tokens=8192)
+FAILING = replace(HOST, name=f"{R1}@failing")
+FAILURE_S = 200.0
 GOOD = replace(
     endpoint("other", prices("0.1", "0.1"), ttft_s=0.0, tokens_per_s=1000.0),
     quantization="FP8",
@@ -31,8 +34,17 @@ NO_TRAINING = Rule(
     sentence="nobody trains on what we send",
     holds=(Condition(Attribute.ENDPOINT_TRAINS_ON_DATA, Operator.IS, value=False),),
 )
+POOR = "acme/poor"
+VIRTUAL = virtual_model("auto/good", {R1: 0.9, POOR: 0.4}, floor=0.8)
 
-ROWS: list[tuple[Reason, Endpoint, Request, str]] = [
+Row = tuple[ExclusionReason, Endpoint, Request, str]
+ROWS: list[Row] = [
+    (
+        Reason.QUALITY,
+        replace(HOST, model=POOR),
+        chat("auto/good"),
+        "40% answers of use, under the floor of 80%",
+    ),
     (Reason.OPERATION, replace(HOST, operations=frozenset({Operation.EMBEDDING})), chat(), "operation"),
     (Reason.ONLY, HOST, chat(preferences=Preferences(only=("other",))), "provider.only"),
     (Reason.IGNORED, HOST, chat(preferences=Preferences(ignore=("ACME",))), "provider.ignore"),
@@ -99,9 +111,10 @@ ROWS: list[tuple[Reason, Endpoint, Request, str]] = [
         chat(slo=Slo(max_nusd=USD // 10)),
         "limit of $0.1",
     ),
-    (Reason.TTFT, HOST, chat(slo=Slo(ttft_s=1.9)), "begin after 2 s"),
-    (Reason.TOKENS_PER_S, HOST, chat(slo=Slo(tokens_per_s=51.0)), "write 50 tokens/s"),
-    (Reason.ANSWER_TIME, HOST, chat(slo=Slo(answer_s=61.9)), "take 62 s"),
+    (Reason.TTFT, HOST, chat(slo=Slo(ttft_s=1.9)), "begin only after 3."),
+    (Reason.TOKENS_PER_S, HOST, chat(slo=Slo(tokens_per_s=51.0)), "write only 32"),
+    (Reason.ANSWER_TIME, HOST, chat(slo=Slo(answer_s=61.9)), "over the limit of 61.9 s"),
+    (Reason.IN_TIME, FAILING, chat(slo=Slo(answer_s=FAILURE_S, probability=0.8)), "failures counted"),
     (Reason.NO_FALLBACKS, HOST, chat(preferences=Preferences(allow_fallbacks=False)), "without fallbacks"),
 ]
 
@@ -113,10 +126,14 @@ def test_each_rule_excludes_and_says_why(
     reason: ExclusionReason, excluded: Endpoint, request_: Request, words: str
 ) -> None:
     """The endpoint is excluded for the reason of its row, in one ASCII sentence; the other one serves."""
-    router = router_of(excluded, GOOD)
+    router = router_of(excluded, GOOD, virtual=(VIRTUAL,))
     if reason is Reason.RULE:
         router.enforce(PolicySet([NO_TRAINING]).on(0))
-    decision = router.decide(request_, now_s=0.0, draw=1.0, draw_pick=0.0)
+    if excluded is FAILING:  # every third attempt, and later than the sender waits
+        for step in range(30):
+            outcome = Outcome.OK if step % 3 else Outcome.FAILED
+            router.knowledge.observe(seen(0, float(step), outcome, answer_s=2 * FAILURE_S))
+    decision = router.decide(request_, now_s=30.0, draw=1.0)
     assert isinstance(decision, Decision), decision
     assert [(gone.endpoint_index, gone.reason) for gone in decision.excluded] == [(0, reason)]
     sentence = exclusion_sentence(decision.excluded[0], "acme", router.rules.by_id())

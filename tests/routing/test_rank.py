@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from entrepot.routing.decision import Candidate, Ranking, pack, unpack
-from entrepot.routing.rank import ordered, to_explore, two_least, winner_of
+from entrepot.routing.choose import Router
+from entrepot.routing.decision import Candidate, Decision, Ranking, pack, unpack
+from entrepot.routing.rank import STORED, expected_score, ordered, two_least, winner_of
+from entrepot.routing.settings import RoutingSettings
 from tests.routing.builders import chat, decide, endpoint, prices, router_of
 
 
@@ -84,24 +88,15 @@ def test_a_single_value_falls_back_to_itself() -> None:
     assert two_least([4.0]) == (4.0, 4.0)
 
 
-@pytest.mark.parametrize(("draw_pick", "expected"), [(0.0, 0), (0.49, 0), (0.5, 1), (0.999, 1)])
-def test_equally_unknown_candidates_are_drawn_evenly(draw_pick: float, expected: int) -> None:
-    """The second draw picks among those that are known least."""
-    pair = [replace(candidate(index, 1.0), observations=2.0) for index in (0, 1)]
-    picked = to_explore([*pair, replace(candidate(2, 0.5), observations=3.0)], draw_pick)
-    assert picked is pair[expected]
-
-
-def test_exploration_stays_in_the_first_tier() -> None:
-    """A later model, or an endpoint that the sender would rather not have, is not explored."""
-    first, later = candidate(3, 1.0), replace(candidate(0, 1.0, tier=1), observations=0.0)
-    assert to_explore([first, later], 0.0) is first
+def three() -> Decision:
+    """Return a decision among three hosts of different prices, as it is stored."""
+    router = router_of(endpoint("a"), endpoint("b", prices("5", "5")), endpoint("c", prices("7", "7")))
+    return unpack(pack(decide(router, chat()), [1, 2, 3]))
 
 
 def test_a_corrupted_winner_is_seen() -> None:
     """The record says that another endpoint won than its own numbers do: the replay disagrees."""
-    router = router_of(endpoint("a"), endpoint("b", prices("5", "5")), endpoint("c", prices("7", "7")))
-    stored = unpack(pack(decide(router, chat()), [1, 2, 3]))
+    stored = three()
     assert winner_of(stored).endpoint_index == stored.winner.endpoint_index
     first, second, third = stored.candidates
     corrupted = replace(stored, candidates=(second, first, third))
@@ -110,19 +105,83 @@ def test_a_corrupted_winner_is_seen() -> None:
 
 def test_a_corrupted_score_changes_nothing_of_the_replay() -> None:
     """The replay trusts the inputs and not the stored scores, so that a changed score is seen as well."""
-    router = router_of(endpoint("a"), endpoint("b", prices("5", "5")))
-    stored = unpack(pack(decide(router, chat()), [1, 2]))
+    stored = three()
     lying = replace(stored, candidates=tuple(replace(one, score=0.0) for one in stored.candidates))
-    assert winner_of(lying).score == stored.winner.score
+    assert winner_of(lying).score == pytest.approx(stored.winner.score, rel=STORED)
+    assert winner_of(lying).score != lying.winner.score
+
+
+@pytest.mark.parametrize("field", ["score", "dollars", "ttft_s", "tpot_s", "output_tokens"])
+@pytest.mark.parametrize("factor", [0.5, 0.999, 1.001, 2.0])
+def test_a_corrupted_part_of_the_winner_is_seen(field: str, factor: float) -> None:
+    """Its score, or a part that the score is made of: by a thousandth, its recomputed score differs."""
+    stored = three()
+    one = stored.winner
+    lying = replace(one, **{field: factor * getattr(one, field)})
+    changed = replace(stored, candidates=(lying, *stored.candidates[1:]))
+    found = winner_of(changed)
+    assert (found.endpoint_index, found.score) != (lying.endpoint_index, lying.score)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_loser_made_to_look_dear_is_seen(place: int) -> None:
+    """Whoever hides a better candidate by its stored score is found out: the score is made again."""
+    stored = three()
+    first, *others = stored.candidates
+    others[place - 1] = replace(others[place - 1], dollars=first.dollars / 2)
+    assert winner_of(replace(stored, candidates=(first, *others))).endpoint_index != first.endpoint_index
+
+
+def test_a_virtual_answer_replays_by_the_cost_of_a_successful_one() -> None:
+    """The share of useful answers is stored, and divides the score of the replay too."""
+    dear = replace(candidate(0, 1.0), dollars=0.9, success_share=1.0)
+    cheap = replace(candidate(1, 1.0), dollars=0.5, success_share=0.5)
+    scored = [
+        replace(one, score=expected_score(one, one.dollars, one.seconds, 0.0, 9.0)) for one in (dear, cheap)
+    ]
+    assert winner_of(Decision(0.0, 0.0, 0.0, tuple(scored))).endpoint_index == 0
+
+
+def exploring(count: int) -> Router:
+    """Return a router of this many equal hosts whose allowance is large."""
+    return router_of(
+        *(endpoint(f"h{number}") for number in range(count)), settings=RoutingSettings(exploration_share=1.0)
+    )
 
 
 def test_an_explored_decision_replays_to_what_was_explored() -> None:
-    """The draws are stored, so exploration is no exception from replay."""
-    router = router_of(*(endpoint(host, prices("1", str(cost))) for cost, host in enumerate("abc", start=1)))
-    router = type(router)(
-        router.endpoints, router.models, replace(router.settings, exploration_share=1.0), router.knowledge
-    )
-    for draw_pick in (0.0, 0.34, 0.67, 0.99):
-        decision = router.decide(chat(), now_s=0.0, draw=0.0, draw_pick=draw_pick)
-        stored = unpack(pack(decision, [0, 1, 2]))  # type: ignore[arg-type]
+    """The draw and the allowance are stored, so that exploring is no exception: not even among equals."""
+    explored = 0
+    for number in range(200):
+        decision = decide(exploring(5), chat(), draw=number / 200)
+        stored = unpack(pack(decision, range(5)))
+        explored += decision.explored
         assert winner_of(stored).endpoint_index == stored.winner.endpoint_index
+    assert explored > 50
+
+
+def test_an_explored_decision_whose_pick_was_exchanged_is_seen() -> None:
+    """What was picked follows from the draw: another one in its place is a mismatch."""
+    router = router_of(
+        *(endpoint(f"h{number}", prices("0.55", f"2.{number}")) for number in range(1, 6)),
+        settings=RoutingSettings(exploration_share=1.0),
+    )
+    seen_any = False
+    for number in range(100):
+        decision = decide(router, chat(), draw=number / 100)
+        if decision.explored:
+            stored = unpack(pack(decision, range(5)))
+            first, second, *rest = stored.candidates
+            swapped = replace(stored, candidates=(second, first, *rest))
+            assert winner_of(stored).endpoint_index == first.endpoint_index
+            assert winner_of(swapped).endpoint_index != second.endpoint_index
+            seen_any = True
+    assert seen_any
+
+
+def test_an_explored_decision_of_the_first_version_cannot_be_replayed() -> None:
+    """It was picked by a rule that is gone; the message says so instead of crying foul."""
+    explored = replace(three(), allowance_usd=math.nan, explored=True)
+    with pytest.raises(ValueError, match="earlier version"):
+        winner_of(explored)
+    assert winner_of(replace(explored, explored=False)).endpoint_index == 1

@@ -140,7 +140,8 @@ class Router:
         allowance, explored = 0.0, None
         if plan.explores and ranking is Ranking.SCORE:
             allowance = self._allowances.of(request.key_id, candidates[0].score)
-            explored = to_explore(candidates, draw, allowance)
+            if allowance > 0.0:
+                explored = to_explore(candidates, draw, allowance)
             if explored is not None:
                 self._allowances.spend(request.key_id, explored.score - candidates[0].score)
                 candidates = moved_to_front(candidates, explored)

@@ -92,7 +92,7 @@ def reason(decision: Decision, endpoints: Sequence[Endpoint]) -> str:
     winner = candidates[0]
     text = f"{_label(winner, endpoints)}: {_expected(winner)} expected"
     if decision.explored:
-        text += "; explored, as it is known least"
+        text += "; explored, as it may be better than is known"
     elif len(candidates) == 1:
         text += "; the only candidate"
     else:
@@ -144,7 +144,7 @@ def sentences(decision: Decision, names: Mapping[int, str]) -> list[str]:
     """
     told = []
     for place, candidate in enumerate(decision.candidates, start=1):
-        why = " (explored, as it was known least)" if decision.explored and place == 1 else ""
+        why = " (explored, as it might be better than was known)" if decision.explored and place == 1 else ""
         told.append(
             f"{place}. {_name(candidate.endpoint_index, names)}{why}: {candidate_sentence(candidate)}"
         )

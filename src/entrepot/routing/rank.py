@@ -113,11 +113,28 @@ def winner_of(decision: Decision) -> Candidate:
         _rescored(candidate, usd_per_s, second if base == least else least)
         for candidate, base in zip(candidates, bases, strict=True)
     ]
-    best = ordered(rescored, decision.ranking)
-    explored = None
     if decision.explored:
-        explored = to_explore(best, decision.draw, decision.allowance_usd)
-    return explored or best[0]
+        return _explored(rescored, decision)
+    return ordered(rescored, decision.ranking)[0]
+
+
+def _explored(rescored: list[Candidate], decision: Decision) -> Candidate:
+    """Return what exploring would have picked from candidates of which it moved the first one to the front.
+
+    Among its equals that one may have stood at several places, and at each another number is drawn for it: it
+    is right if it is at any of them.
+    """
+    first = rescored[0]
+    order = ordered(rescored, decision.ranking)
+    picked = found = to_explore(order, decision.draw, decision.allowance_usd) or order[0]
+    for place in range(order.index(first) + 1, len(order)):
+        if found is first:
+            return found
+        order[place - 1 : place + 1] = order[place], first
+        if ordered(order.copy(), decision.ranking) != order:
+            break
+        found = to_explore(order, decision.draw, decision.allowance_usd) or order[0]
+    return first if found is first else picked
 
 
 def _rescored(candidate: Candidate, usd_per_s: float, fallback_usd: float) -> Candidate:

@@ -10,7 +10,7 @@ from entrepot.routing.kpi.outlook import Outlook
 from entrepot.routing.kpi.priors import Priors
 from entrepot.routing.kpi.regression import TOKENS_PER_UNIT
 from entrepot.routing.kpi.table import Table, log_normal_shares
-from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, PSEUDO_COUNT, Timing
+from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, LOWEST_S, PSEUDO_COUNT, Timing
 
 FAILURE_FLOOR_S = 1.0
 """A failure is charged at least this much waiting, and this much until one was seen: if it cost only what it
@@ -77,6 +77,7 @@ _SUMS = (
     "observations",
     "trials",
     "failures",
+    "failed",
     "failed_s",
     "rate_limited",
     "truncated",
@@ -101,7 +102,8 @@ _SUMS = (
 class EndpointMeasures:
     """The decayed sums of one endpoint; the holder gives each observation its weight.
 
-    Units: weights of the holder, times seconds, tokens, nano-USD, or tokens per byte of a stream. `run` is
+    Units: weights of the holder, times seconds, tokens, nano-USD, or tokens per byte of a stream. `failures`
+    are those among `trials`, which are never many; `failed` are all, as `failed_s` and `wasted` are. `run` is
     the count of failures since the last success, which decays on its own; `late_share` is that of failures
     lately.
     """
@@ -111,6 +113,7 @@ class EndpointMeasures:
     observations: float
     trials: float
     failures: float
+    failed: float
     failed_s: float
     rate_limited: float
     truncated: float
@@ -172,6 +175,7 @@ class EndpointMeasures:
             self.tpot.add(tpot_s, weight, weight, 0.0, seen.in_flight)
 
     def _observe_failure(self, seen: Observation, weight: float) -> None:
+        self.failed += weight
         self.failed_s += weight * seen.answer_s
         if seen.ttft_s is not None:  # what was written before the failure is billed
             self.wasted += weight
@@ -253,7 +257,7 @@ class EndpointMeasures:
         )  # round() takes ten times as long
         prior = priors.failure_share.value
         p_failure = (self.failures + pseudo * prior) / (self.trials + pseudo)
-        failed = self.failures + self.rate_limited
+        failed = self.failed
         if failed > 0.0:
             known_s = (self.failed_s + pseudo * FAILURE_FLOOR_S) / (failed + pseudo)
             outlook.failure_s = max(known_s, FAILURE_FLOOR_S)
@@ -297,10 +301,11 @@ class EndpointMeasures:
         if tpot.is_stale():
             tpot.refit(priors.tpot, unit)
         level, per_unit, outlook.ttft_per_in_flight_s, per_both = ttft.fit
-        outlook.ttft_s = level
+        outlook.ttft_s = level if level > LOWEST_S else LOWEST_S
         outlook.ttft_per_token_s = per_unit / TOKENS_PER_UNIT
         outlook.ttft_per_both_s = per_both / TOKENS_PER_UNIT
-        outlook.tpot_s, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        level, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        outlook.tpot_s = level if level > LOWEST_S else LOWEST_S
         weight = self.answers.weight
         if weight - self._tabled > TABLE_PART * weight or self._tabled < 0.0:
             self._tabled = weight
@@ -340,7 +345,7 @@ class EndpointMeasures:
 
     def share_of(self, count: float) -> float:
         """Return a decayed count in proportion to all attempts."""
-        return count / (self.trials + self.rate_limited) if count else 0.0
+        return count / self.observations if count else 0.0
 
     def run_at(self, now_s: float) -> float:
         """Return the failures since the last success, as many as still count."""

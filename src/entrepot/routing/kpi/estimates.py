@@ -105,7 +105,7 @@ def endpoint_kpis(
         tpot_per_in_flight_s=outlook.tpot_per_in_flight_s,
         tokens_per_s=estimate(1.0 / tpot_s, priors.tpot_s, tpot.weight),
         failure_share=estimate(outlook.p_failure, priors.failure_share, measures.trials),
-        failure_s=estimate(outlook.failure_s, assumed, measures.failures),
+        failure_s=estimate(outlook.failure_s, assumed, measures.failed),
         rate_limited_share=estimate(measures.share_of(measures.rate_limited), assumed, measures.trials),
         truncated_share=estimate(measures.share_of(measures.truncated), assumed, measures.trials),
         cached_share=estimate(measures.cached_share(), assumed, measures.prompts),
