@@ -60,8 +60,8 @@ BOUND_TOKENS_PER_BYTE = 1 / 48
 """The shortest event that we know, `data: {"choices":[{"text":" a","index":0}]}` and a blank line."""
 
 ASSUMED_PREFIX_TRUST = 0.5
-"""Of a beginning that was sent to the endpoint lately, until its cache was seen: half is taken to be there.
-"""
+"""Of a beginning that was sent to the endpoint lately: what the first prompts are blended with that had one.
+Before any had, nothing is taken to be there."""
 
 _RAREST = 1e-4
 _OK = Outcome.OK

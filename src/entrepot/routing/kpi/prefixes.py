@@ -13,6 +13,8 @@ MOST_BLOCKS = 65_536
 
 MOST_SESSIONS = 16_384
 
+_NEVER_S = float("-inf")
+
 LONGEST_KEPT_S = 3600.0
 """No host that we know keeps a beginning longer than an hour without being asked to."""
 
@@ -72,7 +74,7 @@ class Prefixes:
         while low < high:
             middle = (low + high + 1) // 2
             at = self._blocks.get(blocks[middle - 1])
-            if at is not None and at.get(endpoint, -1.0) >= since_s:
+            if at is not None and at.get(endpoint, _NEVER_S) >= since_s:
                 low = middle
             else:
                 high = middle - 1
