@@ -13,9 +13,7 @@ class Usage(Struct, frozen=True):
     Units: tokens. `reasoning_tokens` are a part of `output_tokens`; the four prompt kinds are disjoint:
     uncached, read from a cache, written to one for minutes, written to one for an hour.
     `estimated` says that the host did not report them; `contradictory` that its report disagreed with
-    itself and the cautious (dearer) reading was taken. `told_nusd` is what the host itself says that it
-    costs, in nano-USD and None where it says nothing: that is no bill, and not kept with it; it shows whether
-    listed prices are honoured.
+    itself and the cautious (dearer) reading was taken.
     """
 
     uncached_tokens: int = 0
@@ -26,7 +24,6 @@ class Usage(Struct, frozen=True):
     cache_write_1h_tokens: int = 0
     estimated: bool = False
     contradictory: bool = False
-    told_nusd: int | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -38,3 +35,13 @@ class Usage(Struct, frozen=True):
     def spoken_tokens(self) -> int:
         """Return the output tokens that are not reasoning: a line of the bill of their own."""
         return self.output_tokens - self.reasoning_tokens
+
+
+class PricedUsage(Usage, frozen=True):
+    """What a host reported, with what it says that it costs.
+
+    Units: nano-USD. That is no bill, and the ledger does not keep it: it shows whether listed prices are
+    honoured.
+    """
+
+    told_nusd: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan
 
 from entrepot.domain.money import line_nusd
+from entrepot.domain.usage import PricedUsage, Usage
 from entrepot.gateway.attempt import Attempt
 from entrepot.ledger.entries import Closing, Settle
 from entrepot.routing.kpi.observation import Observation
@@ -38,8 +39,12 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
         tag_id=request.tag_id,
         billed_nusd=settled.bill.total_nusd if settled is not None else 0,
         discount_nusd=_discount_nusd(attempt, settled) if settled is not None and reported else 0,
-        told_nusd=settled.usage.told_nusd if settled is not None and reported else None,
+        told_nusd=_told_nusd(settled.usage) if settled is not None and reported else None,
     )
+
+
+def _told_nusd(usage: Usage) -> int | None:
+    return usage.told_nusd if isinstance(usage, PricedUsage) else None
 
 
 def _discount_nusd(attempt: Attempt, settled: Settle) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
+from msgspec.structs import asdict
 
 from entrepot.domain.money import NUSD_PER_USD
-from entrepot.domain.usage import Usage
+from entrepot.domain.usage import PricedUsage, Usage
 
 MOST_TOKENS = 2**31 - 1  # of one attempt; what is above is a broken counter, and would overflow the ledger
 
@@ -207,18 +208,18 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
     )
     if not ordinary:
         return None
-    told = None if block.cost is None else told_nusd(block.cost)
-    return Usage(prompt - cached - write, cached, write, output, reasoning, told_nusd=told)
+    usage = Usage(prompt - cached - write, cached, write, output, reasoning)
+    return usage if block.cost is None else priced(usage, block.cost)
 
 
-def told_nusd(cost: object) -> int | None:
-    """Return what a host says that an answer costs, None when that is no amount. Units: USD; nano-USD.
+def priced(usage: Usage, cost: object) -> Usage:
+    """Return the usage with what its host says that it costs, unless that is no amount. Units: USD.
 
     OpenRouter's field and convention; it is measured by, and never billed.
     """
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
-        return None
-    return round(cost * NUSD_PER_USD) if 0 <= cost <= DEAREST_ANSWER_USD else None
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= DEAREST_ANSWER_USD:
+        return usage
+    return PricedUsage(**asdict(usage), told_nusd=round(cost * NUSD_PER_USD))
 
 
 class _Counts:
@@ -283,7 +284,7 @@ class _Counts:
         if parts > prompt:
             self.contradictory = True
             prompt, cached, cache_write, cache_write_1h, parts = parts, 0, 0, 0, 0
-        return Usage(
+        usage = Usage(
             uncached_tokens=prompt - parts,
             cached_tokens=cached,
             cache_write_tokens=cache_write,
@@ -291,8 +292,8 @@ class _Counts:
             reasoning_tokens=reasoning,
             cache_write_1h_tokens=cache_write_1h,
             contradictory=self.contradictory,
-            told_nusd=told_nusd(self._block.get("cost")),
         )
+        return priced(usage, self._block.get("cost"))
 
     def _totals(self, prompt: int | None, output: int | None, reasoning: int) -> tuple[int, int] | None:
         """Return prompt and output tokens, made to agree with `total_tokens` where the block has it."""
