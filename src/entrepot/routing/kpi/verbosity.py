@@ -113,9 +113,9 @@ class Classes:
 
     def add(self, place: int, value: float, now_s: float) -> None:
         """Count one answer in proportion to its model's mean."""
-        every, of = self.every.factor(PRESENT_PSEUDO_COUNT), self.of[place].factor()
-        self.every.add(value / of, now_s, window=PRESENT_WINDOW)
-        self.of[place].add(value / every, now_s)
+        of = self.of[place]
+        self.every.add(value / of.factor(), now_s, window=PRESENT_WINDOW)
+        of.add(value / self.every.factor(PRESENT_PSEUDO_COUNT), now_s)
 
 
 class Verbosity:
@@ -188,35 +188,50 @@ class Verbosity:
         expected = mean * self.factor(prompt_tokens, key_id, tag_id)
         part = tokens / expected
         if censored:
-            beyond = self.parts.at_least(part, expected=self.table.mean)
-            self.parts.add_beyond(part, weight, expected=self.table.mean)
-            part, tokens = beyond, beyond * expected
+            part = self._placed(part, weight)
+            tokens = part * expected
         else:
             self.parts.add(part, weight)
-        watched = self._each_level(tokens, mean, prompt_tokens, sender, now_s)
+        watched = self._each_level(tokens, prior_tokens, prompt_tokens, sender, now_s)
         self._watch(watched, tokens, part, watches=not censored)
 
+    def _placed(self, part: float, weight: float) -> float:
+        """Count a cut answer as spread over what was seen beyond it; return the mean of that.
+
+        In proportion to the mean of all parts: an expectation that is too high must not feed itself.
+        """
+        whole = self.parts.mean_beyond(0.0) or 1.0
+        cut = part * whole
+        beyond = self.parts.mean_beyond(cut)
+        self.parts.add_beyond(cut, weight, expected=whole)
+        return max(part, (beyond or whole) / whole)
+
     def _each_level(
-        self, tokens: float, mean: float, prompt_tokens: float, sender: tuple[int, int], now_s: float
+        self, tokens: float, prior_tokens: float, prompt_tokens: float, sender: tuple[int, int], now_s: float
     ) -> tuple[Level, float]:
-        """Count the answer at each level; return the one that answers for a jump and what it was given."""
+        """Count the answer at each level; return the one that answers for a jump and what it was given.
+
+        Each level is given what those above it leave unexplained now that they have counted the answer: were
+        all given the same surprise, their product would pass it many times.
+        """
         key_id, tag_id = sender
         place = prompt_class(prompt_tokens)
-        of_class, common = self.classes[place], self.common.factor(place)
-        usual = tokens / common
-        expected = mean * common * of_class.factor()
+        of_class, common = self.classes[place], self.common
+        usual = tokens / common.factor(place)
+        self.whole.add(usual, now_s, window=MODEL_WINDOW)
+        left = tokens / self.mean_tokens(prior_tokens)
+        common.add(place, left, now_s)
+        left /= common.factor(place)
+        of_class.add(left, now_s)
+        left /= of_class.factor()
         watched = (self.whole, usual)
         for name in ((key_id, 0), (key_id, tag_id)) if tag_id else ((key_id, 0),):
             if key_id:
                 level = self._level(name)
-                value = tokens / expected
-                expected *= level.factor()
-                level.add(value, now_s)
+                level.add(left, now_s)
                 if name[1] == 0:
-                    watched = (level, value)
-        of_class.add(usual / mean, now_s)
-        self.common.add(place, tokens / mean, now_s)
-        self.whole.add(usual, now_s, window=MODEL_WINDOW)
+                    watched = (level, left)
+                left /= level.factor()
         return watched
 
     def _watch(self, watched: tuple[Level, float], tokens: float, part: float, *, watches: bool) -> None:
