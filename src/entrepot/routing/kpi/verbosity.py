@@ -18,6 +18,10 @@ from entrepot.routing.kpi.table import Table, log_normal_shares
 PSEUDO_COUNT = 5.0
 """How many answers a level has to have before it counts as much as what is expected without it."""
 
+PRIOR_PSEUDO_COUNT = 2.0
+"""What was declared or assumed of a model counts as so many of its answers: the variance of the logarithm of a
+single answer (`ASSUMED_SPREAD`, 1) over that of a declared mean (twofold either way, 0.7 squared)."""
+
 WINDOW = 512.0
 """A level rests on at most about as many answers: when a mix of prompts changes, it follows within hundreds.
 """
@@ -152,7 +156,8 @@ class Verbosity:
 
     def mean_tokens(self, prior_tokens: float) -> float:
         """Return the tokens of an answer, whoever asks and whatever the prompt is."""
-        return (self.whole.total + PSEUDO_COUNT * prior_tokens) / (self.whole.weight + PSEUDO_COUNT)
+        whole = self.whole
+        return (whole.total + PRIOR_PSEUDO_COUNT * prior_tokens) / (whole.weight + PRIOR_PSEUDO_COUNT)
 
     def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
         """Return the proportion to the mean that answers to such a prompt of this key and task have."""
