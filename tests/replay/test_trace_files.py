@@ -79,7 +79,10 @@ def test_requests_are_put_in_the_order_of_their_arrival() -> None:
         ('{"some": 1}\n', "t:1: '{\"some\": 1}' begins no trace"),
         (AZURE, "t: has no requests"),
         (AZURE + ROW + "yesterday,1,2\n", "t:3: TIMESTAMP 'yesterday'; expected such as 2023-11-16"),
-        (AZURE + "2023-11-16 18:15:46,374\n", "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP"),
+        (
+            AZURE + "2023-11-16 18:15:46,374\n",
+            "t:2: 2 cells in '2023-11-16 18:15:46,374'; expected TIMESTAMP",
+        ),
         (AZURE + "2023-11-16 18:15:46,many,2\n", "t:2: ContextTokens 'many'; expected a whole number from 1"),
         (AZURE + "2023-11-16 18:15:46,3,0\n", "t:2: GeneratedTokens '0'; expected a whole number from 1"),
         (AZURE + "2023-11-16 18:15:46,-3,1\n", "t:2: ContextTokens '-3'; expected a whole number"),
@@ -110,7 +113,8 @@ def test_packed_files_are_unpacked_and_named_by_their_stem(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")]
+    ("content", "said"),
+    [(b"no gzip", "cannot be unpacked"), (gzip.compress(b"\xff\xfe\xfd"), "is not UTF-8")],
 )
 def test_a_file_that_cannot_be_unpacked_or_decoded_is_said(tmp_path: Path, content: bytes, said: str) -> None:
     """Damage is a message, not a traceback."""

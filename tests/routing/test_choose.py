@@ -259,9 +259,7 @@ def test_models_are_tried_in_the_order_of_the_list_when_that_is_asked_for() -> N
 
 def test_the_order_of_hosts_counts_within_the_order_of_models() -> None:
     """A host that the sender put first is not tried before a model that it put first."""
-    router = router_of(
-        endpoint("a"), endpoint("b"), endpoint("a", model=OTHER), endpoint("b", model=OTHER)
-    )
+    router = router_of(endpoint("a"), endpoint("b"), endpoint("a", model=OTHER), endpoint("b", model=OTHER))
     request = replace(chat(R1, OTHER, preferences=Preferences(order=("b",))), in_order=True)
     tried = [router.endpoints[one.endpoint_index].name for one in decide(router, request).candidates]
     assert tried == [f"{R1}@b", f"{R1}@a", f"{OTHER}@b", f"{OTHER}@a"]

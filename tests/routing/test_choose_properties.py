@@ -92,9 +92,7 @@ def test_the_same_inputs_give_the_same_decision(
     fleet: list[Endpoint], request: Request, draw: float, observed: list[int]
 ) -> None:
     """Two routers that saw the same, asked the same, with the same draws, decide the same."""
-    first, second = (
-        trained(fleet, observed).decide(request, now_s=20.0, draw=draw) for _ in range(2)
-    )
+    first, second = (trained(fleet, observed).decide(request, now_s=20.0, draw=draw) for _ in range(2))
     assert first == second
 
 
@@ -153,7 +151,6 @@ def test_ignoring_one_more_host_never_adds_an_endpoint(
     fleet: list[Endpoint],
     request: Request,
     draw: float,
-   
     observed: list[int],
     ignored: str,
 ) -> None:
@@ -162,9 +159,7 @@ def test_ignoring_one_more_host_never_adds_an_endpoint(
     open_request = replace(request, preferences=replace(request.preferences, allow_fallbacks=True))
     preferences = open_request.preferences
     narrower = replace(open_request, preferences=replace(preferences, ignore=(*preferences.ignore, ignored)))
-    before, after = (
-        router.decide(asked, now_s=20.0, draw=draw) for asked in (open_request, narrower)
-    )
+    before, after = (router.decide(asked, now_s=20.0, draw=draw) for asked in (open_request, narrower))
     if isinstance(after, Decision):
         assert isinstance(before, Decision)
         assert set(hosts(router, after)) <= set(hosts(router, before)) - {ignored}

@@ -107,8 +107,12 @@ def of_version_1(*, explored: bool) -> bytes:
     """Return a decision of two candidates and an exclusion as the first version wrote it, byte by byte."""
     header = struct.pack("<BBHHddd", 1, 0 << 1 | explored, 2, 1, 5.0 / 3600, 0.25, 0.75)
     row = "<IHIfffqdddddddd"
-    first = struct.pack(row, 7, 2, 30, 12.5, 1000.0, 10.0, 140_000_000, 0.004, 1.5, 0.02, 500.0, 0.01, 0.0, 1.0, 0.1)
-    second = struct.pack(row, 8, 2, 31, 0.0, 1000.0, 0.0, 550_000_000, 0.009, 1.5, 0.02, 500.0, 0.01, 0.0, 1.0, 0.2)
+    first = struct.pack(
+        row, 7, 2, 30, 12.5, 1000.0, 10.0, 140_000_000, 0.004, 1.5, 0.02, 500.0, 0.01, 0.0, 1.0, 0.1
+    )
+    second = struct.pack(
+        row, 8, 2, 31, 0.0, 1000.0, 0.0, 550_000_000, 0.009, 1.5, 0.02, 500.0, 0.01, 0.0, 1.0, 0.2
+    )
     return header + first + second + struct.pack("<IBff", 9, 61, 4.0, 2.0)
 
 
@@ -124,7 +128,13 @@ def test_a_decision_of_the_first_version_is_still_read() -> None:
     one = stored.winner
     assert (one.tier, one.uses, one.observations, one.cached_nusd_per_mtok) == (2, 30, 12.5, 140_000_000)
     assert (one.dollars, one.seconds, one.p_failure, one.score) == (0.004, 11.5, 0.01, 0.1)
-    assert (one.success_share, one.steady_usd, one.doubt, one.p_in_time, one.miss) == (1.0, 0.0, 0.0, 1.0, 0.0)
+    assert (one.success_share, one.steady_usd, one.doubt, one.p_in_time, one.miss) == (
+        1.0,
+        0.0,
+        0.0,
+        1.0,
+        0.0,
+    )
     assert winner_of(stored).endpoint_index == 7
 
 

@@ -29,7 +29,12 @@ VIRTUAL = virtual_model("auto/good", {R1: 0.9, POOR: 0.4}, floor=0.8)
 
 Row = tuple[ExclusionReason, Endpoint, Request, str]
 ROWS: list[Row] = [
-    (Reason.QUALITY, replace(HOST, model=POOR), chat("auto/good"), "40% answers of use, under the floor of 80%"),
+    (
+        Reason.QUALITY,
+        replace(HOST, model=POOR),
+        chat("auto/good"),
+        "40% answers of use, under the floor of 80%",
+    ),
     (Reason.OPERATION, replace(HOST, operations=frozenset({Operation.EMBEDDING})), chat(), "operation"),
     (Reason.ONLY, HOST, chat(preferences=Preferences(only=("other",))), "provider.only"),
     (Reason.IGNORED, HOST, chat(preferences=Preferences(ignore=("ACME",))), "provider.ignore"),

@@ -98,9 +98,7 @@ def test_a_long_prompt_has_the_prices_of_its_tier(prompt_tokens: int, usd_per_mt
     """A prompt of more tokens than a tier begins at is billed at it as a whole."""
     outlook = row()
     outlook.cached_share = 0.0
-    tiers = [
-        (at, prices(str(usd), str(10 * usd))) for at, usd in ((0, 1), (200_000, 2), (400_000, 3))
-    ]
+    tiers = [(at, prices(str(usd), str(10 * usd))) for at, usd in ((0, 1), (200_000, 2), (400_000, 3))]
     at = priced(*tiers, outlook=outlook)
     of = size(chat(prompt_bytes=4 * prompt_tokens), model_row())
     dollars = usd_per_mtok * (prompt_tokens + 10 * 500) / 1e6

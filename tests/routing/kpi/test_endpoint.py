@@ -112,7 +112,9 @@ def test_failures_in_a_row_are_judged_on_their_own() -> None:
 
 
 @pytest.mark.parametrize(("run", "usually_sound", "usually_failing"), [(2, 0.99, 0.3), (3, 0.99, 0.7)])
-def test_an_outage_is_judged_by_what_was_usual(run: int, usually_sound: float, usually_failing: float) -> None:
+def test_an_outage_is_judged_by_what_was_usual(
+    run: int, usually_sound: float, usually_failing: float
+) -> None:
     """Two failures in a row are one of a host that never failed, and chance at one that fails at a seventh."""
     sound = after(*[GOOD] * 140, *[BAD] * run)[1].p_failure
     failing = after(*[*[GOOD] * 6, BAD, GOOD] * 20, *[BAD] * run)[1].p_failure
@@ -226,7 +228,9 @@ def test_what_is_paid_over_the_list_is_measured_where_the_host_tells_it(
     assert after(*[billed(billed_nusd=1000, told_nusd=told)] * 20)[1].price_factor == pytest.approx(factor)
 
 
-@pytest.mark.parametrize(("told", "honoured"), [(None, 1.0), (600, 1.0), (800, 0.5), (1000, 0.0), (1200, 0.0)])
+@pytest.mark.parametrize(
+    ("told", "honoured"), [(None, 1.0), (600, 1.0), (800, 0.5), (1000, 0.0), (1200, 0.0)]
+)
 def test_a_discount_on_cached_tokens_is_believed_as_far_as_it_was_given(
     told: int | None, honoured: float
 ) -> None:

@@ -31,9 +31,7 @@ def of(values: list[float], assumed: tuple[float, ...] = EMPTY, pseudo: float = 
 def test_the_share_up_to_a_value_is_that_of_the_samples(values: list[float], at: float) -> None:
     """To the width of a bucket: between the shares up to a bucket less and a bucket more."""
     share = of(values).share_up_to(at)
-    low, high = (
-        sum(value <= bound for value in values) / len(values) for bound in (at / GAMMA, at * GAMMA)
-    )
+    low, high = (sum(value <= bound for value in values) / len(values) for bound in (at / GAMMA, at * GAMMA))
     assert low - 1e-9 <= share <= high + 1e-9
 
 

@@ -53,7 +53,9 @@ def test_before_any_sample_the_prior_stands() -> None:
 
 def test_as_many_samples_as_the_pseudo_count_weigh_as_much_as_the_prior() -> None:
     """Five samples of 1 s against a prior of 1.5 s: halfway, as far as errors in proportion go."""
-    assert fitted([(1.0, 0)] * int(PSEUDO_COUNT), prior_s=1.5).expected(0.0, 0) == pytest.approx(1.25, rel=0.05)
+    assert fitted([(1.0, 0)] * int(PSEUDO_COUNT), prior_s=1.5).expected(0.0, 0) == pytest.approx(
+        1.25, rel=0.05
+    )
 
 
 @pytest.mark.parametrize("prior_s", [0.01, 0.1, 10.0, 100.0])

@@ -164,16 +164,17 @@ def test_a_jump_of_a_model_is_followed_within_some_dozens() -> None:
     assert answers.expected() == pytest.approx(400.0, rel=0.35)
 
 
-@pytest.mark.parametrize("cut_at", [300.0, 600.0])
+@pytest.mark.parametrize("cut_at", [150.0, 300.0, 600.0])
 def test_cut_answers_count_as_at_least(cut_at: float) -> None:
     """Of answers that a limit cuts at less than their mean the mean is found far better than by what is left."""
-    uncut = Answers().see(600.0, 1500, spread=1.0)
-    cut = Answers().see(600.0, 300, spread=1.0).see(600.0, 1200, spread=1.0, cut_at=cut_at)
+    expected = fmean(
+        Answers(seed=seed).see(600.0, 300, spread=1.0).see(600.0, 1200, spread=1.0, cut_at=cut_at).expected()
+        for seed in range(8)
+    )
     random = Random(2)
     taken_for_final = fmean(min(600.0 * random.lognormvariate(-0.5, 1.0), cut_at) for _ in range(5000))
-    error = abs(cut.expected() - 600.0)
-    assert uncut.expected() == pytest.approx(600.0, rel=0.1)
-    assert error < 0.5 * (600.0 - taken_for_final)
+    assert taken_for_final < 0.7 * 600.0
+    assert expected == pytest.approx(600.0, rel=0.15)
 
 
 def test_a_model_whose_every_answer_is_cut_is_not_taken_to_be_terse() -> None:
@@ -182,8 +183,10 @@ def test_a_model_whose_every_answer_is_cut_is_not_taken_to_be_terse() -> None:
 
 
 def test_cut_answers_longer_than_all_others_raise_the_estimate() -> None:
-    """At least 4,000 tokens is news for a model that was thought to write 500."""
-    assert Answers().see(9000.0, 100, cut_at=4000.0).expected() > 3500
+    """At least 4,000 tokens is news for a model that was thought to write 500; more is not made of it."""
+    for sender in (NOBODY, (3, 0), (3, 2)):
+        answers = Answers().see(9000.0, 1000, cut_at=4000.0, sender=sender)
+        assert answers.expected(sender) == pytest.approx(4000.0, rel=0.1)
 
 
 def test_how_far_answers_lie_from_their_mean_is_learned() -> None:
