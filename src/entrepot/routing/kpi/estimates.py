@@ -127,7 +127,7 @@ def model_kpis(
     age_s = None if measures.last_at_s is None else max(now_s - measures.last_at_s, 0.0)
     return ModelKpis(
         verbosity_tokens=blended(
-            outlook.verbosity_tokens,
+            measures.verbosity.usual_tokens(priors.verbosity_tokens.value),
             priors.verbosity_tokens,
             weight=measures.verbosity.parts.weight,
             unit=unit,

@@ -109,12 +109,13 @@ class ModelMeasures:
         if weight - self._tabled > TABLE_PART * weight:
             self._tabled = weight
             verbosity.table = verbosity.tabled(unit)
-        outlook.verbosity_tokens = mean = verbosity.mean_tokens(priors.verbosity_tokens.value)
+        outlook.verbosity_tokens = verbosity.mean_tokens(priors.verbosity_tokens.value)
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
         table = verbosity.table
-        outlook.cautious_verbosity_tokens = mean * table.quantile(LONG_SHARE) / table.mean
+        usual = verbosity.usual_tokens(priors.verbosity_tokens.value)
+        outlook.cautious_verbosity_tokens = usual * table.quantile(LONG_SHARE) / table.mean
         precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
         outlook.doubt = precision**-0.5
 

@@ -80,10 +80,10 @@ class Outlook:
 class ModelOutlook:
     """The present forecast of what a model does with a prompt, wherever it is served.
 
-    Units: `verbosity_tokens` output tokens per choice, whoever asks; `cautious_verbosity_tokens` such that
-    one answer in a hundred has more; tokens per byte of the request body, expected and such that a prompt
-    seldom (1 in 20) has more; `bytes_per_token` is how they are distributed; `doubt` is the standard
-    deviation of the logarithm of the mean verbosity.
+    Units: `verbosity_tokens` output tokens per choice, to which `verbosity.factor` is in proportion;
+    `cautious_verbosity_tokens` such that one answer in a hundred has more; tokens per byte of the request
+    body, expected and such that a prompt seldom (1 in 20) has more; `bytes_per_token` is how they are
+    distributed; `doubt` is the standard deviation of the logarithm of the mean verbosity.
     """
 
     __slots__ = (

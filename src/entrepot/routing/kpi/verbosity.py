@@ -9,7 +9,7 @@ says what a limit cuts off and how likely a long answer is.
 """
 
 from collections import OrderedDict
-from math import exp2, log
+from math import exp2, log, prod
 
 from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.shift import ShiftTest
@@ -17,6 +17,10 @@ from entrepot.routing.kpi.table import Table, log_normal_shares
 
 PSEUDO_COUNT = 5.0
 """How many answers a level has to have before it counts as much as what is expected without it."""
+
+PRIOR_PSEUDO_COUNT = 2.0
+"""What was declared or assumed of a model counts as so many of its answers: the variance of the logarithm of
+a single answer (`ASSUMED_SPREAD`, 1) over that of a declared mean (twofold either way, 0.7 squared)."""
 
 WINDOW = 512.0
 """A level rests on at most about as many answers: when a mix of prompts changes, it follows within hundreds.
@@ -119,9 +123,9 @@ class Classes:
 
     def add(self, place: int, value: float, now_s: float) -> None:
         """Count one answer in proportion to its model's mean."""
-        every, of = self.every.factor(PRESENT_PSEUDO_COUNT), self.of[place].factor()
-        self.every.add(value / of, now_s, window=PRESENT_WINDOW)
-        self.of[place].add(value / every, now_s)
+        of = self.of[place]
+        self.every.add(value / of.factor(), now_s, window=PRESENT_WINDOW)
+        of.add(value / self.every.factor(PRESENT_PSEUDO_COUNT), now_s)
 
 
 class Verbosity:
@@ -157,8 +161,19 @@ class Verbosity:
         return Table(self.parts, log_normal_shares(LOWEST_PART, 1.0, ASSUMED_SPREAD), PSEUDO_COUNT * unit)
 
     def mean_tokens(self, prior_tokens: float) -> float:
-        """Return the tokens of an answer, whoever asks and whatever the prompt is."""
-        return (self.whole.total + PSEUDO_COUNT * prior_tokens) / (self.whole.weight + PSEUDO_COUNT)
+        """Return the tokens of an answer to which nothing else applies: `factor` is in proportion to it."""
+        whole = self.whole
+        return (whole.total + PRIOR_PSEUDO_COUNT * prior_tokens) / (whole.weight + PRIOR_PSEUDO_COUNT)
+
+    def usual_tokens(self, prior_tokens: float) -> float:
+        """Return the tokens of an answer to the prompts that the model gets, of whatever length they are."""
+        weight = total = 0.0
+        for place, of_class in enumerate(self.classes):
+            if of_class.weight:
+                weight += of_class.weight
+                total += of_class.weight * self.common.of[place].factor() * of_class.factor()
+        mix = self.common.every.factor(PRESENT_PSEUDO_COUNT) * total / weight if weight else 1.0
+        return self.mean_tokens(prior_tokens) * mix
 
     def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
         """Return the proportion to the mean that answers to such a prompt of this key and task have."""
@@ -194,44 +209,72 @@ class Verbosity:
         expected = mean * self.factor(prompt_tokens, key_id, tag_id)
         part = tokens / expected
         if censored:
-            beyond = self.parts.at_least(part, expected=self.table.mean)
-            self.parts.add_beyond(part, weight, expected=self.table.mean)
-            part, tokens = beyond, beyond * expected
+            part = self._placed(part, weight)
+            tokens = part * expected
         else:
             self.parts.add(part, weight)
         if self.parts.weight > FADED_AT * PARTS_WINDOW * weight:
             self.parts.scale(PARTS_WINDOW * weight / self.parts.weight)
-        watched = self._each_level(tokens, mean, prompt_tokens, sender, now_s)
-        self._watch(watched, tokens, part, watches=not censored)
+        watched = self._each_level(tokens, prior_tokens, prompt_tokens, sender, now_s, censored=censored)
+        self._watch(watched, part)
+
+    def _placed(self, part: float, weight: float) -> float:
+        """Count a cut answer as spread over what was seen beyond it; return the mean of that.
+
+        In proportion to the mean of all parts: an expectation that is too high must not feed itself.
+        """
+        whole = self.parts.mean_beyond(0.0) or 1.0
+        beyond = self.parts.mean_beyond(part) or whole
+        self.parts.add_beyond(part, weight, expected=whole)
+        return max(part, beyond / whole)
 
     def _each_level(
-        self, tokens: float, mean: float, prompt_tokens: float, sender: tuple[int, int], now_s: float
+        self,
+        tokens: float,
+        prior_tokens: float,
+        prompt_tokens: float,
+        sender: tuple[int, int],
+        now_s: float,
+        *,
+        censored: bool,
     ) -> tuple[Level, float]:
-        """Count the answer at each level; return the one that answers for a jump and what it was given."""
-        key_id, tag_id = sender
-        place = prompt_class(prompt_tokens)
-        of_class, common = self.classes[place], self.common.factor(place)
-        usual = tokens / common
-        expected = mean * common * of_class.factor()
-        watched = (self.whole, usual)
-        for name in ((key_id, 0), (key_id, tag_id)) if tag_id else ((key_id, 0),):
-            if key_id:
-                level = self._level(name)
-                value = tokens / expected
-                expected *= level.factor()
-                level.add(value, now_s)
-                if name[1] == 0:
-                    watched = (level, value)
-        of_class.add(usual / mean, now_s)
-        self.common.add(place, tokens / mean, now_s)
+        """Count the answer at each level; return the one that answers for a jump and what it was given.
+
+        Each level is given what those above it leave unexplained now that they have counted the answer: were
+        all given the same surprise, their product would pass it many times. Of a cut answer, whose length is
+        partly our own expectation, no level is given what those below it explain: it would feed itself.
+        """
+        place, common = prompt_class(prompt_tokens), self.common
+        levels = [self.classes[place], *self._levels_of(sender)]
+        below = prod(level.factor() for level in levels) if censored else 1.0
+        usual = tokens / (common.factor(place) * below)
         self.whole.add(usual, now_s, window=MODEL_WINDOW)
+        left = tokens / self.mean_tokens(prior_tokens)
+        common.add(place, left / below, now_s)
+        left /= common.factor(place)
+        watched = (self.whole, usual)
+        for number, level in enumerate(levels):
+            if censored:
+                below /= level.factor()
+            level.add(left / below, now_s)
+            if number == 1:  # the key's own
+                watched = (level, left / below)
+            left /= level.factor()
         return watched
 
-    def _watch(self, watched: tuple[Level, float], tokens: float, part: float, *, watches: bool) -> None:
+    def _levels_of(self, sender: tuple[int, int]) -> list[Level]:
+        """Return the levels of a key and its tag, made where they are new."""
+        key_id, tag_id = sender
+        if not key_id:
+            return []
+        return [self._level((key_id, 0)), self._level(sender)] if tag_id else [self._level(sender)]
+
+    def _watch(self, watched: tuple[Level, float], part: float) -> None:
+        """Look out for a jump. Cut answers are counted where they were placed: the others alone are short."""
         level, value = watched
         surprise = log(max(part, LOWEST_PART))
         weight = self._log_weight
-        if watches and weight >= KNOWN_AFTER:
+        if weight >= KNOWN_AFTER:
             spread = max(self._log_square - self._log_mean * self._log_mean, 0.01) ** 0.5
             level.watch(value, (surprise - self._log_mean) / spread)
         kept = min(weight, WINDOW)
