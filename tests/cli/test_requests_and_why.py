@@ -39,7 +39,7 @@ def decision(max_usd_per_hour: float = 5.0) -> bytes:
     request = msgspec.structs.replace(
         request, preferences=msgspec.structs.replace(request.preferences, ignore=("azure",))
     )
-    decided = router.decide(request, now_s=0.0, draw=0.9, draw_pick=0.5)
+    decided = router.decide(request, now_s=0.0, draw=0.9)
     assert isinstance(decided, Decision)
     return pack(decided, (1, 2, 3))
 

@@ -6,6 +6,10 @@ from itertools import permutations
 from statistics import fmean
 
 import pytest
+
+from entrepot.replay.scenario import CacheFigures, Drift, Phase, PriceChange, ReplayModel
+from entrepot.replay.trace import TraceRequest
+from entrepot.replay.world import LEAST_ANSWERED
 from tests.replay.builders import (
     MODEL,
     V_USD_PER_S,
@@ -18,10 +22,6 @@ from tests.replay.builders import (
     trace,
     world,
 )
-
-from entrepot.replay.scenario import CacheFigures, Drift, Phase, PriceChange, ReplayModel
-from entrepot.replay.trace import TraceRequest
-from entrepot.replay.world import LEAST_ANSWERED
 
 ONE = TraceRequest(0.0, 1000, 100)
 FLAWED = {

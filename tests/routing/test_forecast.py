@@ -206,7 +206,7 @@ def test_the_cost_that_is_seldom_passed_is_that_of_a_long_answer() -> None:
 
 
 def test_limits_are_held_by_the_distribution_and_not_by_the_mean() -> None:
-    """A host of 2 s on average keeps 2.2 s at even odds and not at 99 %; more is needed for more certainty."""
+    """A host of 2 s on average keeps 2.2 s at even odds and not at 99 %."""
     outlook = row_of(endpoint("a", ttft_s=2.0))
     outlook.ttfts = outlook.tpots = outlook.answers = spread_table(0.4)
     at, of = priced((0, DEAR), outlook=outlook), size(chat(prompt_bytes=0), model_row())
