@@ -1,7 +1,7 @@
 """What choices are worth. Run by `make bench-routing`; prints tables and writes build/routing.json.
 
 Every router on every scenario and both traces, at several values of time and with several seeds, on a
-simulated clock; then limits of time; then scenarios made by chance, whose seeds nobody tuned on. All figures
+simulated clock; then limits of time; then scenarios made by chance, of seeds kept for reports. All figures
 are simulated.
 """
 
@@ -23,6 +23,8 @@ from rich.progress import track
 from rich.table import Table
 
 from entrepot.domain.request import Slo
+from entrepot.replay.asked import Terms
+from entrepot.replay.calibration import SHARES, Coverage, Witness
 from entrepot.replay.generated import FIRST_UNSEEN_SEED
 from entrepot.replay.routers import ORACLE, OURS, ROUTERS
 from entrepot.replay.scenario_file import load_replay_scenario, replay_scenario_names
@@ -44,7 +46,9 @@ TARGET_STEADY, TARGET = 1.05, 1.15
 SLACK = 0.01  # of a probability: one point
 LEAST_POSSIBLE = 0.5  # below it the oracle is in another state than whoever is measured by its requests
 REPLAY_TARGET_S = 3.0  # a whole trace of 19,366 requests and six endpoints
-SECTIONS = ("score", "slo", "generated")
+SECTIONS = ("score", "slo", "calibration", "generated")
+CALIBRATED = ("steady", "drift")
+CALIBRATION_SLACK = 0.03
 
 Figures = dict[str, object]
 
@@ -215,6 +219,53 @@ def slo_section(args: argparse.Namespace) -> Figures:
     return figures
 
 
+def watched(job: Job) -> tuple[Job, Coverage]:
+    """How many outcomes lay inside the intervals that were given for them; runs in a process of the pool."""
+    witnesses: list[Witness] = []
+
+    def make(terms: Terms) -> Witness:
+        witnesses.append(Witness(terms))
+        return witnesses[0]
+
+    slo = Slo(usd_per_hour=job.usd_per_hour)
+    scenario, trace = load_replay_scenario(job.scenario), trace_of(job.trace, job.limit)
+    Simulation(scenario, trace, slo, seed=job.seed, router=OURS, make=make).whole()
+    return job, witnesses[0].coverage
+
+
+def calibration_section(args: argparse.Namespace) -> Figures:
+    """The shares of costs and times that lie inside intervals of 50, 90 and 99 %, all seeds together."""
+    jobs = [
+        Job(scenario, trace, value, seed, limit=args.limit)
+        for scenario in CALIBRATED
+        for trace, value, seed in product(args.traces, args.values, range(args.seeds))
+    ]
+    of: dict[tuple[str, str], list[Coverage]] = {}
+    with ProcessPoolExecutor(args.processes) as pool:
+        for job, coverage in pool.map(watched, jobs):
+            of.setdefault((job.scenario, job.trace), []).append(coverage)
+    table = Table(
+        "scenario", "trace", "answers", *(f"{what} {share:.0%}" for what in ("$", "s") for share in SHARES)
+    )
+    figures: Figures = {}
+    for (scenario, trace), found in of.items():
+        count = sum(coverage.watched for coverage in found)
+        inside = [
+            sum(getattr(coverage, what)[share] for coverage in found) / count
+            for what in ("dollars", "seconds")
+            for share in SHARES
+        ]
+        name = f"calibration {scenario} {trace}"
+        for key, share in zip(product(("dollars", "seconds"), SHARES), inside, strict=True):
+            figures[f"{name} {key[0]} {key[1]:.0%}"] = round(share, 4)
+        wanted = [*SHARES, *SHARES]
+        off = max(abs(share - asked) for share, asked in zip(inside, wanted, strict=True))
+        figures[f"{name} verdict"] = "ok" if off <= CALIBRATION_SLACK else f"off by {off:.3f}"
+        table.add_row(scenario, trace, f"{count:,}", *(f"{share:.1%}" for share in inside))
+    show(table)
+    return figures
+
+
 def generated_section(args: argparse.Namespace) -> Figures:
     """The same ratios on scenarios made by chance, of seeds that are for reports only."""
     seeds = range(args.first_generated, args.first_generated + args.generated)
@@ -291,7 +342,12 @@ def main() -> int:
         f"{'whole traces' if args.limit is None else f'first {args.limit} requests'}",
         "what": "simulated: mean expected score (dollars and waiting, failures included) over the oracle's",
     }
-    sections = {"score": score_section, "slo": slo_section, "generated": generated_section}
+    sections = {
+        "score": score_section,
+        "slo": slo_section,
+        "calibration": calibration_section,
+        "generated": generated_section,
+    }
     for name in args.sections:
         figures |= sections[name](args)
     figures["seconds"] = round(perf_counter() - started)

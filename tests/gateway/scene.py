@@ -14,7 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from entrepot.catalog.settings import EndpointSettings, LedgerSettings, ServerSettings
+from entrepot.catalog.settings import EndpointSettings, LedgerSettings, PolicySettings, ServerSettings
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.virtual import VirtualModel
 from entrepot.ledger.entries import Closing, Entry, Expire, NameEndpoint, Reserve, Settle, Void
 from entrepot.ledger.journal.journal import SyncData, sync_data
@@ -70,6 +71,8 @@ async def scene(
     budget_nusd: int | None = None,
     virtual_models: Sequence[VirtualModel] = (),
     change: Callable[[EndpointSettings], EndpointSettings] | None = None,
+    policy: PolicySettings | None = None,
+    claims: KeyClaims = UNDECLARED,
     **host_options: object,
 ) -> AsyncIterator[Scene]:
     """Run a gateway over so many scripted hosts; `change` may alter their endpoints."""
@@ -89,6 +92,8 @@ async def scene(
                 ledger=ledger,
                 sync=sync,
                 budget_nusd=budget_nusd,
+                policy=policy,
+                claims=claims,
                 virtual_models=virtual_models,
             )
         )

@@ -128,13 +128,7 @@ CHAT: dict[str, tuple[object, int, str, str | None, str]] = {
         "slo.usd_per_hour",
         "at most",
     ),
-    "slo that nobody meets": (
-        chat(slo={"ttft_s": 0}),
-        400,
-        "slo_unattainable",
-        "slo.ttft_s",
-        "may begin only after",
-    ),
+    "slo that nobody meets": (chat(slo={"ttft_s": 0}), 400, "slo_unattainable", "slo.ttft_s", "may begin"),
     "slo too cheap": (chat(slo={"max_usd": "0"}), 400, "slo_unattainable", "slo.max_usd", "cheapest"),
 }
 OTHERS: dict[str, tuple[str, object, int, str, str | None, str]] = {

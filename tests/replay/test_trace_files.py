@@ -46,7 +46,7 @@ def test_mooncake_keeps_whole_blocks_only() -> None:
 
 @pytest.mark.parametrize("form", ["list", "lines"])
 def test_our_own_ledger_is_read_as_a_list_and_as_lines(form: str) -> None:
-    """What `entrepot requests --json` prints, and what it prints with --follow; tokens of the last attempt."""
+    """As `entrepot requests --json` prints it, and with --follow; tokens are those of the last attempt."""
     rows = [ledger_row(), ledger_row(id="req-2", created_at="2026-01-01T00:00:02.500Z", key_id=8)]
     text = json.dumps(rows, indent=2) if form == "list" else "\n".join(json.dumps(row) for row in rows)
     found = parse_trace("t", "t.json", text).requests
@@ -61,7 +61,7 @@ def test_requests_without_tokens_are_left_out_and_said() -> None:
     failed = ledger_row(attempts=[{"lines": {"uncached": {"tokens": 0}}}])
     found = parse_trace("t", "t.json", json.dumps([ledger_row(), failed]))
     assert len(found.requests) == 1
-    assert found.skipped == "1 requests without tokens were left out"
+    assert found.skipped == "left out, as they have no tokens: 1 requests"
 
 
 def test_requests_are_put_in_the_order_of_their_arrival() -> None:
@@ -137,7 +137,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_the_traces_that_ship_are_whole() -> None:
-    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what the figures of the docs stand on."""
+    """19,366 requests of Azure, 12,031 of Mooncake with their blocks: what all figures stand on."""
     sizes = {name: len(load_trace(name).requests) for name in bundled_traces()}
     assert sizes == {"azure_2023_conv": 19_366, "mooncake_conversation": 12_031}
     assert sum(len(one.blocks) for one in load_trace("mooncake_conversation").requests) > 270_000

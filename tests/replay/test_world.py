@@ -67,21 +67,40 @@ def test_after_the_last_the_sender_starts_again() -> None:
     assert state.order_score([0]) == pytest.approx(0.0012 + V_USD_PER_S * (2.0 + 4.0))
 
 
-def test_a_world_in_outage_costs_a_hundred_rounds() -> None:
-    """Nobody waits for ever: the score stays finite."""
-    state = world(scenario(endpoint(phases=(Phase(0.0, outage=True),), failure_s=4.0)), steady_trace(1))
+def test_who_leaves_fallbacks_out_is_scored_with_them() -> None:
+    """An order of one endpoint costs what it costs with the others behind it, and never less."""
+    figures = [(1.0, 0.3), (2.0, 0.1), (3.0, 0.0)]
+    of = scenario(*(endpoint(str(ttft_s), ttft_s=ttft_s, failure_share=share) for ttft_s, share in figures))
+    state = world(of, steady_trace(1))
     state.expect(0, ONE, 0.0)
-    assert state.order_score([0]) == pytest.approx(V_USD_PER_S * 4.0 / LEAST_ANSWERED)
+    assert state.order_score([0]) == state.order_score([0, 1, 2])
+    assert state.order_score([2]) == state.order_score([2, 0, 1])
+
+
+def test_a_world_in_outage_costs_a_hundred_rounds_and_an_answer() -> None:
+    """Nobody waits for ever; an answer that nobody gives is not free, even where only dollars count."""
+    of = scenario(
+        endpoint("a", phases=(Phase(0.0, outage=True),), failure_s=4.0),
+        endpoint("b", most_requests=1, prices=prices("0.5", "1")),
+    )
+    for usd_per_s in (0.0, V_USD_PER_S):
+        state = world(of, steady_trace(1), usd_per_s)
+        state.places[1].in_flight = 1
+        state.expect(0, ONE, 0.0)
+        answer = 0.0006 + usd_per_s * 2.0
+        rounds = usd_per_s * (4.0 + 0.2) / LEAST_ANSWERED
+        assert state.order_score([0, 1]) == pytest.approx(rounds + answer)
 
 
 @pytest.mark.parametrize("order", [[0], [0, 1]])
 def test_the_expected_score_is_the_mean_of_the_draws(order: list[int]) -> None:
     """Over 30,000 requests without load, drawn dollars and seconds come to what was expected of them.
 
-    Failures, 429s, cut streams, noise and answers of changing length included; a sender whose order is through
-    starts again, as the score takes it.
+    Failures, 429s, cut streams, noise and answers of changing length included; a sender whose order is
+    through starts again, as the score takes it.
     """
-    of = scenario(endpoint("a", **FLAWED), endpoint("b", **{**FLAWED, "ttft_s": 3.0, "cut_share": 0.0}))
+    both = (endpoint("a", **FLAWED), endpoint("b", **{**FLAWED, "ttft_s": 3.0, "cut_share": 0.0}))
+    of = scenario(*both[: len(order)])
     on = trace(*((number * 1000.0, 1000, 50 if number % 2 else 150) for number in range(30_000)))
     run = run_of(of, on, InOrder(order))
     spent = sum(run.dollars) + V_USD_PER_S * sum(run.seconds)
@@ -90,11 +109,12 @@ def test_the_expected_score_is_the_mean_of_the_draws(order: list[int]) -> None:
 
 def test_the_expected_attainment_is_the_share_that_is_in_time() -> None:
     """How probable a whole answer within 3 s was said to be, and how many were."""
-    of = scenario(endpoint("a", **FLAWED), endpoint("b", ttft_s=0.3, spread_ttft=0.5))
-    on = trace(*((number * 1000.0, 1000, 20 + number % 300) for number in range(10_000)))
+    flawed = endpoint("a", **{**FLAWED, "cut_share": 0.02})
+    of = scenario(flawed, endpoint("b", ttft_s=0.3, spread_ttft=0.5))
+    on = trace(*((number * 1000.0, 1000, 20 + number % 300) for number in range(20_000)))
     run = run_of(of, on, InOrder([0, 1]), answer_s=3.0)
     share = fmean(done and took <= 3.0 for done, took in zip(run.answered, run.seconds, strict=True))
-    assert share == pytest.approx(fmean(run.attained), abs=0.015)
+    assert share == pytest.approx(fmean(run.attained), abs=0.01)
 
 
 def test_the_best_order_is_the_best_of_all_orders() -> None:
@@ -113,7 +133,7 @@ def test_the_best_order_is_the_best_of_all_orders() -> None:
 
 
 def test_within_a_limit_the_best_order_begins_with_who_holds_it() -> None:
-    """The cheap one takes 11 s; asked for 5 s the dear and fast one comes first, asked for 0.1 s the nearest."""
+    """The cheap one takes 11 s; asked for 5 s the fast one comes first, asked for 0.1 s the nearest."""
     of = scenario(
         endpoint("slow", ttft_s=10.0, prices=prices("0.01", "0.01")),
         endpoint("fast", ttft_s=0.5, prices=prices("90", "900")),

@@ -98,7 +98,7 @@ def model_row(verbosity: float = 500.0, bytes_per_token: float = 4.0, cautious: 
 
 
 def spread_table(spread: float, lowest: float = 0.01) -> Table:
-    """Return the table of a log-normal distribution around 1, the standard deviation of its logarithm given."""
+    """Return the table of a log-normal distribution around 1 with this spread of its logarithm."""
     return Table(Distribution(lowest), log_normal_shares(lowest, 1.0, spread), 1.0)
 
 

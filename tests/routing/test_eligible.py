@@ -11,6 +11,8 @@ from entrepot.domain.request import MaxPrice, Preferences, Request, Slo
 from entrepot.routing.decision import Decision, Exclusion, ExclusionReason
 from entrepot.routing.eligible import eligible
 from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.policy import PolicySet
+from entrepot.routing.rule import Attribute, Condition, Effect, Operator, Rule, Status
 from tests.routing.builders import R1, chat, endpoint, prices, router_of, seen, virtual_model
 
 Reason = ExclusionReason
@@ -24,6 +26,14 @@ GOOD = replace(
     zero_data_retention=True,
 )
 USD = 1_000_000_000
+NO_TRAINING = Rule(
+    id="no-training",
+    effect=Effect.REQUIRE,
+    status=Status.HOUSE,
+    basis="a decision",
+    sentence="nobody trains on what we send",
+    holds=(Condition(Attribute.ENDPOINT_TRAINS_ON_DATA, Operator.IS, value=False),),
+)
 POOR = "acme/poor"
 VIRTUAL = virtual_model("auto/good", {R1: 0.9, POOR: 0.4}, floor=0.8)
 
@@ -67,6 +77,7 @@ ROWS: list[Row] = [
         ),
         "1 of the parameters",
     ),
+    (Reason.RULE, replace(HOST, trains_on_data=True), chat(), "by the rule no-training (house: a decision)"),
     (
         Reason.NO_PRICE,
         replace(HOST, prices=None),
@@ -116,6 +127,8 @@ def test_each_rule_excludes_and_says_why(
 ) -> None:
     """The endpoint is excluded for the reason of its row, in one ASCII sentence; the other one serves."""
     router = router_of(excluded, GOOD, virtual=(VIRTUAL,))
+    if reason is Reason.RULE:
+        router.enforce(PolicySet([NO_TRAINING]).on(0))
     if excluded is FAILING:  # every third attempt, and later than the sender waits
         for step in range(30):
             outcome = Outcome.OK if step % 3 else Outcome.FAILED
@@ -123,7 +136,7 @@ def test_each_rule_excludes_and_says_why(
     decision = router.decide(request_, now_s=30.0, draw=1.0)
     assert isinstance(decision, Decision), decision
     assert [(gone.endpoint_index, gone.reason) for gone in decision.excluded] == [(0, reason)]
-    sentence = exclusion_sentence(decision.excluded[0], "acme")
+    sentence = exclusion_sentence(decision.excluded[0], "acme", router.rules.by_id())
     assert words in sentence
     assert sentence.startswith("acme ")
     assert sentence.isascii()

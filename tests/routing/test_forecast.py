@@ -14,7 +14,6 @@ from entrepot.routing.forecast import (
     TEMPLATE_TOKENS,
     Option,
     cautious_dollars,
-    dollars_quantile,
     forecast,
     misses,
     option,
@@ -24,6 +23,7 @@ from entrepot.routing.forecast import (
     tier_of,
 )
 from entrepot.routing.kpi.outlook import Outlook
+from entrepot.routing.kpi.table import WEIGHTS
 from tests.routing.builders import chat, endpoint, model_row, prices, row_of, spread_table
 
 
@@ -145,11 +145,12 @@ def test_the_size_of_a_request(
 
 @given(st.integers(1, 20_000))
 def test_an_answer_that_may_be_cut_is_expected_at_the_mean_of_the_cut_lengths(limit: int) -> None:
-    """E[min(N, L)], and not min(E[N], L): by the sixteen points that stand for the distribution."""
+    """E[min(N, L)], and not min(E[N], L): by the points that stand for the distribution."""
     of = size(chat(max_output_tokens=limit), model_row())
     scale = of.mean_tokens / of.lengths.mean
-    points = [min(scale * point, float(limit)) for point in of.lengths.points]
-    assert of.output_tokens == pytest.approx(sum(points) / len(points), rel=0.08)
+    points = zip(of.lengths.points, WEIGHTS, strict=True)
+    cut = sum(weight * min(scale * point, float(limit)) for point, weight in points)
+    assert of.output_tokens == pytest.approx(cut, rel=0.08)
     assert of.output_tokens <= min(of.mean_tokens, limit)
     assert of.output_quantile(0.99) <= limit
 
@@ -194,15 +195,6 @@ def test_the_quantile_of_the_answer_time_inverts_the_share_in_time(
     seconds = seconds_quantile(at, of, expected, share)
     assert share_in_time(at, of, expected, seconds) >= share
     assert share_in_time(at, of, expected, 0.9 * seconds) <= share + 0.02
-
-
-def test_the_cost_that_is_seldom_passed_is_that_of_a_long_answer() -> None:
-    """Only the length of the answer is uncertain in the dollars, so that it alone moves them."""
-    at, of = priced((0, DEAR)), size(chat(), model_row())
-    expected = forecast(at, of)
-    long = dollars_quantile(at, of, expected, 0.99, 1)
-    assert long == pytest.approx(expected.dollars + 10e-6 * (of.output_quantile(0.99) - 500))
-    assert dollars_quantile(at, of, expected, 0.1, 1) < expected.dollars < long
 
 
 def test_limits_are_held_by_the_distribution_and_not_by_the_mean() -> None:

@@ -1,4 +1,4 @@
-"""Who keeps the limits: by distributions, failures counted; who comes nearest; and prices by hour and length."""
+"""Who keeps the limits, by distributions and with failures; who comes nearest; prices by hour and length."""
 
 from __future__ import annotations
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
-from entrepot.domain.usage import Usage
+from entrepot.domain.usage import PricedUsage, Usage
 from entrepot.wire.usage import MOST_TOKENS, usage_from, usage_from_block
 
 
@@ -57,7 +58,11 @@ BLOCKS: dict[str, tuple[str, Usage | None]] = {
         '"cost_details":{"upstream_inference_cost":19},'
         '"prompt_tokens_details":{"cached_tokens":0,"cache_write_tokens":100,"audio_tokens":0},'
         '"completion_tokens_details":{"reasoning_tokens":0}}',
-        usage(94, 2, write=100),
+        PricedUsage(**asdict(usage(94, 2, write=100)), told_nusd=950_000_000),
+    ),
+    "OpenRouter, a cost that is no amount": (
+        '{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,"cost":-1}',
+        usage(5, 2),
     ),
     "vLLM, details null": (
         '{"prompt_tokens":20,"total_tokens":52,"completion_tokens":32,"prompt_tokens_details":null}',

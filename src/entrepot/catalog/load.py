@@ -15,6 +15,7 @@ import msgspec
 
 from entrepot.catalog.declared import MODEL_NAME, declared_estimate
 from entrepot.catalog.load_hosts import load_hosts
+from entrepot.catalog.load_rules import load_policy
 from entrepot.catalog.load_virtual import load_virtual_models
 from entrepot.catalog.outside import Outside
 from entrepot.catalog.reading import Reading, Table, shown
@@ -77,6 +78,7 @@ def load_settings(path: Path, environ: Mapping[str, str], *, reads_secrets: bool
         ledger=_ledger(root.section("ledger"), outside),
         routing=_section(root, "routing", RoutingSettings()),
         caps=_section(root, "caps", RequestCaps()),
+        policy=load_policy(root, reading, path.parent),
         models=tuple((served | declared).values()),
         hosts=hosts,
         endpoints=endpoints,

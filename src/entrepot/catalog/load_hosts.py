@@ -96,6 +96,7 @@ def _host(table: Table, outside: Outside) -> HostSettings:
         cancels_plain_calls=table.flag("cancels_plain_calls", default=True),
         simulated=table.flag("simulated", default=False),
         price_list=table.text("price_list", None),
+        major_owners=table.countries("major_owners"),
     )
     return _with_auth(table, host)
 
@@ -186,11 +187,6 @@ def _endpoint(
         max_file_tokens=table.integer("max_file_tokens", None, least=0, most=10**9),
         owner_country=host.owner_country,
         origin_country=models[name].origin_country if name in models else None,
-        region=table.text("region", None),
-        quantization=table.text("quantization", None),
-        trains_on_data=table.flag("trains_on_data", None),
-        zero_data_retention=table.flag("zero_data_retention", None),
-        retention_days=table.integer("retention_days", None, least=0, most=100_000),
         unsupported_parameters=frozenset(table.texts("unsupported_parameters")),
         declared_ttft_s=declared_estimate(table.number("ttft_s", None, least=0, most=_LONGEST_S), source),
         declared_tokens_per_s=declared_estimate(
@@ -198,17 +194,35 @@ def _endpoint(
         ),
         simulated=host.simulated,
         tariff=priced.tariff,
+        major_owners=None if host.major_owners is None else frozenset(host.major_owners),
     )
-    if endpoint.zero_data_retention and endpoint.retention_days:
-        table.problem("retention_days", f"{endpoint.retention_days} contradicts zero_data_retention = true")
     entry = EndpointSettings(
-        endpoint=endpoint,
+        endpoint=_with_handling(table, endpoint),
         host=host,
         upstream_model=upstream_model,
         drop_parameters=_dropped(table),
     )
     table.finish()
     return entry
+
+
+def _with_handling(table: Table, endpoint: Endpoint) -> Endpoint:
+    """Return the endpoint with what rules and preferences ask of it: where and how requests are processed."""
+    stated = msgspec.structs.replace(
+        endpoint,
+        region=table.text("region", None),
+        country=table.country("country"),
+        quantization=table.text("quantization", None),
+        trains_on_data=table.flag("trains_on_data", None),
+        zero_data_retention=table.flag("zero_data_retention", None),
+        retention_days=table.integer("retention_days", None, least=0, most=100_000),
+        baa=table.flag("baa", None),
+        attested_on=table.day("attested_on"),
+        evidence=table.text("evidence", None),
+    )
+    if stated.zero_data_retention and stated.retention_days:
+        table.problem("retention_days", f"{stated.retention_days} contradicts zero_data_retention = true")
+    return stated
 
 
 def _operations(table: Table) -> frozenset[Operation]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from math import isfinite
@@ -24,6 +25,7 @@ D = TypeVar("D")
 
 DEAREST_USD_PER_MTOK = 1_000_000  # a dollar per token: above this a price is surely a slip of units
 MOST_DIGITS = 28  # what decimal arithmetic keeps: more would be rounded in silence
+_LAST_LINE = 10**9
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -73,6 +75,10 @@ class Reading:
         """Note a mistake at the key `path`."""
         where = f"{self.name}:{line_of(self._lines, path)}"
         self._problems.append((line_of(self._lines, path), f"{where}: {path_text(path)}: {text}"))
+
+    def include(self, problems: Iterable[str]) -> None:
+        """Note the mistakes of another file that this one refers to; they come after its own."""
+        self._problems += [(_LAST_LINE, text) for text in problems]
 
     def finish(self) -> None:
         """Do nothing if all is well.
@@ -143,6 +149,21 @@ class Table:
             )
             return None
         return value
+
+    def day(self, key: str) -> date | None:
+        """Return a day, such as 2026-11-26."""
+        value = self._value(key)
+        if value is not None and (isinstance(value, datetime) or not isinstance(value, date)):
+            return self._wrong_type(key, "a day, such as 2026-11-26 (without quotes)", value, None)
+        return value
+
+    def countries(self, key: str) -> tuple[str, ...] | None:
+        """Return an array of country codes of ISO 3166-1 alpha-2, which may be empty; None when absent."""
+        values = self.texts(key)
+        for value in values:
+            if not _COUNTRY.fullmatch(value):
+                self.problem(key, f"{shown(value)} is not a country code of two capital letters")
+        return values if key in self else None
 
     def flag(self, key: str, default: D) -> bool | D:
         """Return true or false."""

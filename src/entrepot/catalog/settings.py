@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from entrepot.domain.endpoint import Endpoint, Model
 from entrepot.domain.virtual import VirtualModel
+from entrepot.routing.rule import Rule
 from entrepot.routing.settings import RoutingSettings
 
 MIB = 1024 * 1024
@@ -92,6 +93,22 @@ class RequestCaps(Struct, frozen=True):
     seconds: float = 86_400.0
 
 
+class PolicySettings(Struct, frozen=True):
+    """Which rules there are.
+
+    `packs` are sets of rules that count for all requests, `on_request` those that a request may ask for.
+    Drafts in them are enforced with `enforce_drafts` only. `data_classes` and `purposes` are words that
+    clients may use although no rule asks for them. `rules` are all that were read, those of packs too.
+    """
+
+    packs: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
+    enforce_drafts: bool = False
+    data_classes: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
 class HostSettings(Struct, frozen=True):
     """How a host is reached.
 
@@ -118,6 +135,7 @@ class HostSettings(Struct, frozen=True):
     cancels_plain_calls: bool = True
     simulated: bool = False
     price_list: str | None = None
+    major_owners: tuple[str, ...] | None = None
 
 
 class EndpointSettings(Struct, frozen=True):
@@ -136,6 +154,7 @@ class Settings(Struct, frozen=True):
     ledger: LedgerSettings = LedgerSettings()
     routing: RoutingSettings = RoutingSettings()
     caps: RequestCaps = RequestCaps()
+    policy: PolicySettings = PolicySettings()
     models: tuple[Model, ...] = ()
     hosts: tuple[HostSettings, ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()

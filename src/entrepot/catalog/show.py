@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date
 from enum import Enum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import msgspec
 
 from entrepot.catalog.settings import EndpointSettings, HostSettings, Secret, Settings
 from entrepot.catalog.show_prices import instant_text, price_fields, rate_tables
+from entrepot.catalog.show_rules import policy_fields, rule_fields, rule_text
 from entrepot.domain.endpoint import Model, Operation
 from entrepot.domain.estimate import Estimate
 from entrepot.domain.virtual import Member, VirtualModel
@@ -41,6 +42,12 @@ def settings_text(settings: Settings, *, as_json: bool = False) -> str:
     lines: list[str] = []
     for name, section in zip(("server", "ledger", "routing", "caps"), sections, strict=True):
         lines += [f"[{name}]", *_lines(msgspec.structs.asdict(section)), ""]
+    lines += ["[policy]", *_lines(policy_fields(settings.policy)), ""]
+    for rule in settings.policy.rules:
+        if rule.rule_set:
+            lines.append(f"# from the pack {rule.rule_set}: {rule_text(rule)}")
+        else:
+            lines += ["[[rules]]", *_lines(rule_fields(rule)), ""]
     for virtual in settings.virtual_models:
         lines += ["[[virtual_models]]", *_lines(_virtual_fields(virtual)), ""]
     shown = hosts_toml(settings.models, settings.hosts, settings.endpoints, spell_defaults=True)
@@ -54,6 +61,10 @@ def settings_data(settings: Settings) -> dict[str, object]:
         name: _plain(msgspec.structs.asdict(section))
         for name, section in zip(("server", "ledger", "routing", "caps"), sections, strict=True)
     }
+    data["policy"] = _plain_table(policy_fields(settings.policy))
+    data["rules"] = [
+        _plain_table({**rule_fields(rule), "pack": rule.rule_set or None}) for rule in settings.policy.rules
+    ]
     data["models"] = [_plain(_model_fields(model)) for model in settings.models]
     data["virtual_models"] = [_plain(_virtual_fields(virtual)) for virtual in settings.virtual_models]
     data["hosts"] = [
@@ -119,6 +130,8 @@ def _host_fields(host: HostSettings, *, spell_defaults: bool) -> dict[str, objec
     fields = {("key" if name == "secret" else name): value for name, value in fields.items()}
     fields["headers"] = _masked(host.headers)
     fields["query"] = _masked(host.query)
+    if host.major_owners is not None:
+        fields["major_owners"] = list(host.major_owners)  # an empty list says that nobody is one
     fields["proxy"] = None if host.proxy is None else _PASSWORD.sub("//", host.proxy)
     defaults = msgspec.structs.asdict(_DEFAULT_HOST)
     if spell_defaults:
@@ -150,6 +163,10 @@ def _endpoint_fields(entry: EndpointSettings) -> dict[str, object]:
         "trains_on_data": endpoint.trains_on_data,
         "zero_data_retention": endpoint.zero_data_retention,
         "retention_days": endpoint.retention_days,
+        "country": endpoint.country,
+        "baa": endpoint.baa,
+        "attested_on": endpoint.attested_on,
+        "evidence": endpoint.evidence,
         "unsupported_parameters": endpoint.unsupported_parameters,
         "drop_parameters": entry.drop_parameters,
         "ttft_s": _declared(endpoint.declared_ttft_s),
@@ -186,7 +203,7 @@ def _toml(value: object) -> str:
             return "true" if value else "false"
         case Enum():
             return _text(str(value.value))
-        case datetime():
+        case date():
             return instant_text(value)
         case int() | float():
             return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -224,7 +241,7 @@ def _plain(value: object) -> object:
             return value.value
         case Path():
             return str(value)
-        case datetime():
+        case date():
             return instant_text(value)
         case frozenset():
             return sorted(str(_plain(item)) for item in value)

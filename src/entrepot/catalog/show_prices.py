@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from entrepot.catalog.price_cards import PRICE_FIELDS
 from entrepot.catalog.price_words import WEEKDAYS, clock_text
@@ -59,8 +59,8 @@ def rate_json(rate: Rate) -> Fields:
     }
 
 
-def instant_text(at: datetime) -> str:
-    """Return an instant as TOML and JSON have it, with Z for UTC."""
+def instant_text(at: date) -> str:
+    """Return a day or an instant as TOML and JSON have it, with Z for UTC."""
     return at.isoformat().replace("+00:00", "Z")
 
 

@@ -13,6 +13,7 @@ from entrepot.catalog.show import settings_text
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.ledger.data_dir import DataDir as DataDirectory
 from entrepot.ledger.data_dir import check_format
+from entrepot.routing.policy import undeclared
 from entrepot.routing.refuse import how_to_price
 
 app = typer.Typer(help="Check a configuration, or show what it amounts to.", no_args_is_help=True)
@@ -34,6 +35,10 @@ def check(data_dir: DataDir, config: ConfigFile = Path("entrepot.toml")) -> None
         if entry.endpoint.prices is None and entry.endpoint.tariff is None:
             hint = how_to_price(entry.endpoint)
             typer.echo(f"{entry.endpoint.name}: no price; keys with a budget cannot use it. {hint}", err=True)
+        missing = undeclared((rule for rule in settings.policy.rules if rule.enforced), entry.endpoint)
+        if missing:
+            names = ", ".join(attribute.text for attribute in missing)
+            typer.echo(f"{entry.endpoint.name}: not declared, so rules that need it deny: {names}", err=True)
 
 
 @app.command()

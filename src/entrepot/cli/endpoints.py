@@ -4,26 +4,84 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
 from entrepot.cli.admin import ask
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.tables import print_columns
+from entrepot.cli.tables import print_columns, seconds_text
+
+app = typer.Typer(help="What a running gateway knows of each endpoint.", add_completion=False)
 
 
+@app.callback(invoke_without_command=True)
 def endpoints(
+    context: typer.Context,
     data_dir: DataDir,
-    model: Annotated[str | None, typer.Argument(help="Only the endpoints of this model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only the endpoints of this model.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the endpoints of the running gateway with prices, context and KPIs."""
+    if context.invoked_subcommand is not None:
+        return
     rows = [row for row in ask(data_dir, "/admin/endpoints")["data"] if model in (None, row["model"])]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     print_columns(_columns(rows), left=("endpoint",), optional=("in flight", "fails", "context"), gap=1)
     typer.echo("measured, declared or assumed: m, d, a; in brackets the weight of the observations", err=True)
+
+
+@app.command()
+def compare(
+    data_dir: DataDir,
+    model: Annotated[str, typer.Argument(help="A model, or a virtual one.")],
+    tokens_in: Annotated[float, typer.Option(min=0, help="Tokens of the prompt.")] = 1000,
+    tokens_out: Annotated[float, typer.Option(min=0, help="Tokens of the answer.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Say at which value of time each pair of endpoints swaps, for an answer of this size, as of now."""
+    query = urlencode({"model": model, "tokens_in": tokens_in, "tokens_out": tokens_out})
+    told = ask(data_dir, f"/admin/compare?{query}")
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    rows = sorted(told["endpoints"], key=lambda row: row["dollars"])
+    if not rows:
+        typer.echo(f"no endpoint of {model} takes {tokens_in + tokens_out:,.0f} tokens", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{model}, {tokens_in:,.0f} tokens in, {tokens_out:,.0f} out, expected as of now\n")
+    print_columns(
+        {
+            "endpoint": [_label(row) for row in rows],
+            "$": [f"{row['dollars']:.6f}" if row["priced"] else "?" for row in rows],
+            "seconds": [seconds_text(row["seconds"]) for row in rows],
+            "TTFT s": [seconds_text(row["ttft_s"]) for row in rows],
+            "tokens/s": [f"{row['tokens_per_s']:.0f}" for row in rows],
+            "fails": [f"{row['p_failure']:.1%}" for row in rows],
+            "known": [f"{row['basis']} ({row['observations']:.0f})" for row in rows],
+        },
+        left=("endpoint", "known"),
+        optional=("TTFT s", "tokens/s", "fails"),
+    )
+    typer.echo("\nBest at a value of time")
+    steps = {_per_hour(step["usd_per_hour"]): step for step in told["best_from"]}  # the last of equal ones
+    for step in steps.values():
+        typer.echo(f"  from {_per_hour(step['usd_per_hour']):>12}  {step['endpoint']}")
+    typer.echo("\nEach pair: the first is better below the value of time, the second above it")
+    for swap in told["swaps"]:
+        if swap["usd_per_hour"] is None:
+            other = next(name for name in swap["pair"] if name != swap["below"])
+            typer.echo(f"  {'always':>12}  {swap['below']} | {other} is neither cheaper nor quicker")
+        else:
+            typer.echo(f"  {_per_hour(swap['usd_per_hour']):>12}  {swap['below']} | {swap['above']}")
+    if any(row["simulated"] for row in rows):
+        typer.echo("endpoints marked (simulated) are simulated", err=True)
+
+
+def _per_hour(usd_per_hour: float) -> str:
+    return f"${usd_per_hour:,.2f}/h"
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from time import monotonic, time, time_ns
 
 import msgspec
 
+from entrepot.catalog.kept_rules import keep_rules
 from entrepot.catalog.settings import LedgerSettings, ServerSettings, Settings
 from entrepot.cli.console_address import CONSOLE_FILE, ConsoleAddress
 from entrepot.cli.processes import Child
@@ -24,6 +25,7 @@ from entrepot.ledger.data_dir import DataDir, write_atomically
 from entrepot.ledger.ledger import Ledger
 from entrepot.ledger.store.place import note_store_place
 from entrepot.routing.kpi.knowledge import Knowledge
+from entrepot.routing.policy import PolicySet
 
 KNOWLEDGE_FILE = "knowledge.bin"
 SAVE_INTERVAL_S = 5.0
@@ -53,6 +55,7 @@ async def run_gateway(settings: Settings, data_dir: Path, log: EventLog, announc
     async with contextlib.AsyncExitStack() as stack:  # ended from the bottom up
         stack.push_async_callback(_cancel, asyncio.create_task(_keep_poster(data_dir, settings.ledger, log)))
         stack.callback(ledger.close)
+        keep_rules(data_dir, PolicySet(settings.policy.rules))
         gateway = Gateway(settings, ledger, _load_knowledge(data_dir, settings, log), log)
         asyncio.get_running_loop().set_exception_handler(gateway.loop_fault)
         for running in (gateway.keep_time(), _keep_knowledge(gateway, data_dir, log)):

@@ -23,8 +23,20 @@ from entrepot.cli.budgets import (
     names_in,
     nusd_of,
 )
+from entrepot.cli.declarations import (
+    Country,
+    DataClass,
+    Declarations,
+    DefenceContractor,
+    Purpose,
+    Sector,
+    UsPerson,
+    claims_json,
+    claims_text,
+)
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.tables import clock_text, print_columns, usd_column
+from entrepot.domain.claims import UNDECLARED
 from entrepot.domain.money import usd_text
 from entrepot.ledger.entries import Scope
 from entrepot.ledger.keys.budgets import Period
@@ -33,6 +45,7 @@ from entrepot.ledger.keys.keys import Key, KeyRing, list_keys, ring_of
 from entrepot.ledger.keys.log import (
     assign_key,
     create_key,
+    declare_key,
     revoke_key,
     set_caps,
     set_limits,
@@ -65,12 +78,19 @@ NameOrId = Annotated[str, typer.Argument(help="The name or the number of the key
 @app.command()
 def create(
     data_dir: DataDir,
+    *,
     name: Annotated[str, typer.Option(help="What you call it; no two keys in use share a name.")],
     budget_usd: Annotated[
         str | None, typer.Option(help="The most that it may ever spend, such as 25 or 0.50.")
     ] = None,
     team: Annotated[str | None, typer.Option(help="The team whose budgets count it too.")] = None,
     tags: Annotated[str, typer.Option(help="Its tags, with commas between.")] = "",
+    country: Country = None,
+    us_person: UsPerson = None,
+    defence_contractor: DefenceContractor = None,
+    sector: Sector = None,
+    data_class: DataClass = None,
+    purpose: Purpose = None,
     value_of_time: Annotated[
         str,
         typer.Option(
@@ -80,8 +100,12 @@ def create(
     ] = NOT_SET,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it. It is shown this once: only a digest of it is kept."""
+    """Make a key and print it. It is shown this once: only a digest of it is kept.
+
+    What is declared of its sender is what rules go by; what is not declared counts as what protects.
+    """
     budget_nusd = None if budget_usd is None else nusd_of(budget_usd)
+    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
     secret = create_key(
         data_dir,
         name,
@@ -89,6 +113,7 @@ def create(
         time_ns(),
         team=team,
         tags=names_in(tags),
+        claims=declared.over(UNDECLARED),
         usd_per_hour=_usd_per_hour(value_of_time),
     )
     key = next(key for key in list_keys(data_dir) if key.name == name and not key.revoked)
@@ -216,25 +241,50 @@ def caps(
 def set_(
     data_dir: DataDir,
     key: NameOrId,
+    *,
     value_of_time: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="USD_PER_HOUR|none",
             help="What an hour of waiting is worth where a request does not say so; none: as configured.",
         ),
-    ],
+    ] = None,
+    country: Country = None,
+    us_person: UsPerson = None,
+    defence_contractor: DefenceContractor = None,
+    sector: Sector = None,
+    data_class: DataClass = None,
+    purpose: Purpose = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set what requests with a key go by where they do not say so themselves."""
-    changed = set_value_of_time(data_dir, key, _usd_per_hour(value_of_time), time_ns())
+    """Set what requests with a key go by where they do not say so themselves, and declare their sender.
+
+    Rules ask for the declarations. What is not named stays as it is; unknown takes a declaration back.
+    """
+    declared = Declarations(country, us_person, defence_contractor, sector, data_class, purpose)
+    if declared.is_empty and value_of_time is None:
+        raise typer.BadParameter("say what is set, such as --country DE or --value-of-time 20")
+    changed = _set(data_dir, key, value_of_time, declared)
     if as_json:
+        claims = claims_json(changed.claims)
         shown = {"id": changed.key_id, "name": changed.name, "usd_per_hour": changed.usd_per_hour}
-        typer.echo(json.dumps(shown))
+        typer.echo(json.dumps({**shown, "claims": claims}))
         return
-    value = "the configuration's" if changed.usd_per_hour is None else f"${changed.usd_per_hour:g}/h"
-    typer.echo(
-        f"the value of time of key {changed.key_id}, {changed.name}: {value}; a gateway knows within a second"
-    )
+    whose = f"of key {changed.key_id}, {changed.name}"
+    if value_of_time is not None:
+        value = "the configuration's" if changed.usd_per_hour is None else f"${changed.usd_per_hour:g}/h"
+        typer.echo(f"the value of time {whose}: {value}; a gateway knows within a second")
+    if not declared.is_empty:
+        text = claims_text(changed.claims) or "nothing"
+        typer.echo(f"declared {whose}: {text}; a gateway knows within a second")
+
+
+def _set(data_dir: Path, key: str, value_of_time: str | None, declared: Declarations) -> Key:
+    if value_of_time is not None:
+        changed = set_value_of_time(data_dir, key, _usd_per_hour(value_of_time), time_ns())
+        if declared.is_empty:
+            return changed
+    return declare_key(data_dir, key, declared.over, time_ns())
 
 
 @app.command()
@@ -295,16 +345,17 @@ def _print(data_dir: Path, keys: tuple[Key, ...], spent: dict[str, ReportRow]) -
         "team": [ring.teams.get(key.team_id, "") for key in keys],
         "tags": [", ".join(ring.tags[tag] for tag in key.tags) for key in keys],
         "limits": [_limits_text(key.limits) for key in keys],
+        "declared": [claims_text(key.claims) for key in keys],
         "time $/h": ["" if key.usd_per_hour is None else f"{key.usd_per_hour:g}" for key in keys],
         "contents": ["stored" if key.stores_contents else "" for key in keys],
         "created (UTC)": [clock_text(key.created_ns, now_ns) for key in keys],
         "": ["revoked" if key.revoked else "" for key in keys],
     }
-    for name in ("team", "tags", "limits", "time $/h", "contents"):
+    for name in ("team", "tags", "limits", "declared", "time $/h", "contents"):
         if not any(columns[name]):
             del columns[name]
-    left = ("name", "budgets", "team", "tags", "limits", "contents", "created (UTC)", "")
-    optional = ("created (UTC)", "limits", "tags", "team", "time $/h", "contents")
+    left = ("name", "budgets", "team", "tags", "limits", "declared", "contents", "created (UTC)", "")
+    optional = ("created (UTC)", "declared", "limits", "tags", "team", "time $/h", "contents")
     print_columns(columns, left=left, optional=optional)
 
 
@@ -329,6 +380,7 @@ def _as_json(ring: KeyRing, key: Key, row: ReportRow | None) -> dict[str, object
         "team": ring.teams.get(key.team_id),
         "tags": [ring.tags[tag] for tag in key.tags],
         "limits": msgspec.structs.asdict(key.limits),
+        "claims": claims_json(key.claims),
         "usd_per_hour": key.usd_per_hour,
         "stores_contents": key.stores_contents,
         "requests": row.requests if row else 0,

@@ -147,7 +147,7 @@ def _say_what_it_is(scenario: ReplayScenario, trace: Trace, slo: Slo, *, unfit: 
         err=True,
     )
     if unfit:
-        typer.echo(f"{unfit:,} requests fit in no endpoint's window and were left out", err=True)
+        typer.echo(f"left out, as they fit in no endpoint's window: {unfit:,} requests", err=True)
     if trace.skipped:
         typer.echo(trace.skipped, err=True)
 

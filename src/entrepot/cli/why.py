@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import isnan
+from math import exp, isnan
+from typing import Annotated
 
-import msgspec
 import typer
 
+from entrepot.catalog.kept_rules import kept_rules
 from entrepot.cli.options import AsJson, DataDir, RequestId
 from entrepot.cli.posted import find_request, key_names
 from entrepot.cli.tables import (
@@ -26,17 +27,34 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
 from entrepot.ledger.history import AttemptHistory, RequestHistory
 from entrepot.ledger.history_json import history_json, instant_text, outcome_text
-from entrepot.routing.decision import Candidate, Decision, Ranking, unpack
+from entrepot.routing.decision import Candidate, Decision, Ranking, unpack, with_rule_names
+from entrepot.routing.decision_json import decision_json, recomputed_json
 from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.rule import Rule
 
 _MOST_SHOWN = 12  # candidates; the rest is in --json
 
-_EXPECTATIONS = ("expected of", "$", "TTFT s", "tok/s", "out", "answer s", "fails", "score $", "seen")
+_EXPECTATIONS = (
+    *(
+        "expected of",
+        "$",
+        "TTFT s",
+        "tok/s",
+        "out",
+        "answer s",
+        "fails",
+        "in time",
+        "score $",
+        "vs 1st",
+        "seen",
+    ),
+)
 _RANKINGS = {
     Ranking.SCORE: "the least expected cost of the answer, dollars and waiting together",
     Ranking.PRICE: "the least expected price, as the request asked (sort: price)",
     Ranking.THROUGHPUT: "the most tokens per second, as the request asked (sort: throughput)",
     Ranking.LATENCY: "the least time to the first token, as the request asked (sort: latency)",
+    Ranking.NEAREST: "nobody keeps the limits of the request; the one that comes nearest, as it asked",
 }
 _VOID_REASONS = {
     VoidReason.NOT_SENT: "nothing was sent, so it cost nothing",
@@ -56,29 +74,63 @@ _CORRECT_REASONS = {
 }
 
 
-def why(data_dir: DataDir, request_id: RequestId, as_json: AsJson = False) -> None:
+def why(
+    data_dir: DataDir,
+    request_id: RequestId,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Work the choice out again from what was stored; 1 if it differs."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Tell why a request went where it went, what was expected of it, and what happened."""
     history = find_request(data_dir, request_id)
-    decision = _decision(history)
+    decision = decision_of(history)
+    rules = {} if decision is None else kept_rules(data_dir, decision.policy)
     names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
+    again = recomputed_json(decision, names) if replay and decision is not None else None
     if as_json:
-        shown = {**history_json(history), "decision": None if decision is None else _as_json(decision, names)}
-        typer.echo(json.dumps(shown, indent=2))
+        told = None if decision is None else decision_json(decision, names, rules)
+        shown = {**history_json(history), "decision": told}
+        typer.echo(json.dumps(shown if again is None else {**shown, "replayed": again}, indent=2))
+        _end(again, replay=replay)
         return
     typer.echo(_headline(history, key_names(data_dir)))
     if decision is None:
         typer.echo("\nThe decision was not kept.")
     else:
-        _print_decision(decision, names)
+        _print_decision(decision, names, rules)
+    if again is not None:
+        echo_wrapped(_replayed_text(again))
     typer.echo("\nWhat happened")
     for attempt in history.attempts:
         _print_attempt(attempt)
     _print_outcome(history, decision)
+    _end(again, replay=replay)
 
 
-def _decision(history: RequestHistory) -> Decision | None:
+def _replayed_text(again: Mapping[str, object]) -> str:
+    if again["same"] is None:
+        return f"It cannot be worked out again: {again['problem']}."
+    if again["same"]:
+        return f"Worked out again from the stored inputs: the same winner, {again['winner']}."
+    return (
+        f"MISMATCH: worked out again from the stored inputs the winner is {again['winner']} (score "
+        f"${again['score_usd']:.6f}), stored is {again['stored_winner']} (${again['stored_score_usd']:.6f}): "
+        "the record was changed, or another version of the rule chose."
+    )
+
+
+def _end(again: Mapping[str, object] | None, *, replay: bool) -> None:
+    """Exit with 1 when the choice was to be worked out again and was not found the same."""
+    if replay and (again is None or not again["same"]):
+        raise typer.Exit(1)
+
+
+def decision_of(history: RequestHistory) -> Decision | None:
+    """Return the stored decision with the rules that it names, or None; a damaged one gets a message."""
     try:
-        return unpack(history.decision) if history.decision else None
+        return with_rule_names(unpack(history.decision), history.rules) if history.decision else None
     except ValueError as error:
         typer.echo(f"the stored decision cannot be read: {error}", err=True)
         return None
@@ -96,17 +148,19 @@ def _headline(history: RequestHistory, keys: Mapping[int, str]) -> str:
     )
 
 
-def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
+def _print_decision(decision: Decision, names: Mapping[int, str], rules: Mapping[str, Rule]) -> None:
     typer.echo(f"\nWhy: {_RANKINGS[decision.ranking]}.")
     typer.echo(f"An hour of waiting was worth ${decision.usd_per_hour:.2f}.", nl=not decision.explored)
     if decision.explored:
-        typer.echo(" The first one was explored: too little was known of it.")
+        typer.echo(f" The first one was tried for what it may be worth: {_doubt_text(decision.winner)}.")
     rows = [
-        (f"{place}. {_name(candidate.endpoint_index, names)}", *_candidate_cells(candidate))
+        (f"{place}. {_name(candidate.endpoint_index, names)}", *_candidate_cells(candidate, decision))
         for place, candidate in enumerate(decision.candidates[:_MOST_SHOWN], start=1)
     ]
     columns = {name: [row[place] for row in rows] for place, name in enumerate(_EXPECTATIONS)}
-    print_columns(columns, left=_EXPECTATIONS[:1], optional=("seen", "fails", "out", "answer s"))
+    if all(candidate.p_in_time == 1.0 for candidate in decision.candidates):
+        del columns["in time"]
+    print_columns(columns, left=_EXPECTATIONS[:1], optional=("seen", "vs 1st", "fails", "out", "answer s"))
     if len(decision.candidates) > _MOST_SHOWN:
         typer.echo(f"and {len(decision.candidates) - _MOST_SHOWN} more candidates")
     typer.echo("score: dollars and waiting, failures included; seen: observations behind it, faded by age")
@@ -114,10 +168,21 @@ def _print_decision(decision: Decision, names: Mapping[int, str]) -> None:
         typer.echo("\nExcluded")
     for exclusion in decision.excluded:
         name = _name(exclusion.endpoint_index, names)
-        echo_wrapped(exclusion_sentence(exclusion, name), indent=2, hanging=2)
+        echo_wrapped(exclusion_sentence(exclusion, name, rules), indent=2, hanging=2)
+    if decision.policy:
+        typer.echo(f"The rules in force were those of version {decision.policy}.")
 
 
-def _candidate_cells(candidate: Candidate) -> tuple[str, ...]:
+def _doubt_text(candidate: Candidate) -> str:
+    """Return between which scores a candidate lies, to a standard deviation either way."""
+    unsure = candidate.score - candidate.steady_usd
+    low, high = (candidate.steady_usd + unsure * exp(sign * candidate.doubt) for sign in (-1.0, 1.0))
+    return f"its score may well be {_dollars_text(low)} or {_dollars_text(high)}"
+
+
+def _candidate_cells(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
+    best = decision.winner.score
+    over = "" if candidate is decision.winner or best <= 0.0 else f"{candidate.score / best - 1.0:+.0%}"
     return (
         _dollars_text(candidate.dollars),
         seconds_text(candidate.ttft_s),
@@ -125,7 +190,9 @@ def _candidate_cells(candidate: Candidate) -> tuple[str, ...]:
         f"{candidate.output_tokens:,.0f}",
         seconds_text(candidate.seconds),
         f"{candidate.p_failure:.1%}",
+        f"{candidate.p_in_time:.0%}",
         _dollars_text(candidate.score),
+        over,
         f"{candidate.observations:.0f}",
     )
 
@@ -258,31 +325,3 @@ def _print_outcome(history: RequestHistory, decision: Decision | None) -> None:
         expected = decision.winner
         text += f". Expected: ${_dollars_text(expected.dollars)} and {seconds_text(expected.seconds)} s"
     echo_wrapped(text + ".")
-
-
-def _as_json(decision: Decision, names: Mapping[int, str]) -> dict[str, object]:
-    return {
-        "usd_per_hour": decision.usd_per_hour,
-        "ranking": decision.ranking.name.lower(),
-        "explored": decision.explored,
-        "draw": decision.draw,
-        "allowance_usd": None if isnan(decision.allowance_usd) else decision.allowance_usd,
-        "candidates": [
-            {
-                "endpoint": names.get(candidate.endpoint_index),
-                "seconds": candidate.seconds,
-                **msgspec.structs.asdict(candidate),
-            }
-            for candidate in decision.candidates
-        ],
-        "excluded": [
-            {
-                "endpoint": names.get(exclusion.endpoint_index),
-                "reason": exclusion.reason.name.lower(),
-                "seen": exclusion.seen,
-                "limit": exclusion.limit,
-                "sentence": exclusion_sentence(exclusion, _name(exclusion.endpoint_index, names)),
-            }
-            for exclusion in decision.excluded
-        ],
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from time import time_ns
 
 import msgspec
@@ -20,10 +20,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entrepot.console.metrics import GatewayCollector
+from entrepot.gateway.comparison import comparison_json
 from entrepot.gateway.gateway import Gateway
 from entrepot.gateway.routes import endpoints_json
 from entrepot.ledger.corrections import Correction
 
+MOST_TOKENS = 100_000_000
 MOST_CORRECTIONS_BYTES = 16 * 1024 * 1024
 
 
@@ -55,6 +57,9 @@ def console_app(gateway: Gateway, token: str) -> Starlette:
     async def endpoints(request: Request) -> Response:
         return _json({"data": endpoints_json(gateway)})
 
+    async def compare(request: Request) -> Response:
+        return _comparison(gateway, request.query_params)
+
     async def corrections(request: Request) -> Response:
         body = await request.body()
         if len(body) > MOST_CORRECTIONS_BYTES:
@@ -79,10 +84,27 @@ def console_app(gateway: Gateway, token: str) -> Starlette:
         routes=[
             Route("/metrics", metrics),
             Route("/admin/endpoints", endpoints),
+            Route("/admin/compare", compare),
             Route("/admin/corrections", corrections, methods=["POST"]),
         ],
         middleware=[Middleware(_TokenCheck, token=token)],
     )
+
+
+def _comparison(gateway: Gateway, asked: Mapping[str, str]) -> Response:
+    try:
+        model, tokens = asked["model"], [float(asked[name]) for name in ("tokens_in", "tokens_out")]
+    except (KeyError, ValueError):
+        return _problem(400, "say ?model=developer/name&tokens_in=1000&tokens_out=500")
+    if not all(0 <= count <= MOST_TOKENS for count in tokens):
+        return _problem(400, f"tokens must be from 0 to {MOST_TOKENS:,}")
+    if model not in gateway.model_names:
+        return _problem(404, f"no model {model!r} here; GET /v1/models lists what is served")
+    return _json(comparison_json(gateway, model, prompt_tokens=tokens[0], output_tokens=tokens[1]))
+
+
+def _problem(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, status)
 
 
 def _json(value: object) -> Response:

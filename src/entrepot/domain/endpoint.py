@@ -4,6 +4,7 @@ How an endpoint is reached (address, credentials, timeouts) is not here: routing
 depend on it. Those settings are in `catalog.settings`.
 """
 
+from datetime import date
 from enum import StrEnum
 
 from msgspec import Struct
@@ -44,6 +45,11 @@ class Endpoint(Struct, frozen=True):
     or the one that the choice goes by at present; `tariff` has all of them where there is more than one.
     `max_image_tokens` and its like bound what one image, recording or file of a request can cost: no hard
     budget can hold one without it.
+
+    `owner_country` is that of the company, `major_owners` are those of everybody who holds 20 % of it or
+    more, and `country` is where requests are processed: codes of ISO 3166-1. `baa`: there is a business
+    associate agreement (HIPAA) with the host; `attested_on` is the day of its last attestation, `evidence`
+    where that can be read.
     """
 
     name: str
@@ -68,3 +74,13 @@ class Endpoint(Struct, frozen=True):
     declared_tokens_per_s: Estimate | None = None
     simulated: bool = False
     tariff: Tariff | None = None
+    country: str | None = None
+    major_owners: frozenset[str] | None = None
+    baa: bool | None = None
+    attested_on: date | None = None
+    evidence: str | None = None
+
+    @property
+    def developer(self) -> str:
+        """Return who made the weights: what stands before the slash in the name of the model."""
+        return self.model.partition("/")[0]

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from entrepot.domain.claims import NO_CLAIMS, Claims
 from entrepot.domain.endpoint import Operation
 
 DataCollection = Literal["allow", "deny"]
@@ -86,7 +87,8 @@ class Request(Struct, frozen=True):
     `models` are one set under the objective, or with `in_order` tried one after the other. `key_id` and
     `tag_id` (0: none) say whose verbosity counts. `session` is a digest of what the sender calls its
     conversation (0: none), `blocks` those of the leading whole blocks of its prompt, `BLOCK_BYTES` each, of
-    every one with all that stands before it: equal digests are equal beginnings.
+    every one with all that stands before it: equal digests are equal beginnings. `claims` are what rules go
+    by.
     """
 
     operation: Operation
@@ -104,6 +106,7 @@ class Request(Struct, frozen=True):
     tag_id: int = 0
     session: int = 0
     blocks: tuple[int, ...] = ()
+    claims: Claims = NO_CLAIMS
 
     @property
     def text_bytes(self) -> int:

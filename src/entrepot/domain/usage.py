@@ -35,3 +35,13 @@ class Usage(Struct, frozen=True):
     def spoken_tokens(self) -> int:
         """Return the output tokens that are not reasoning: a line of the bill of their own."""
         return self.output_tokens - self.reasoning_tokens
+
+
+class PricedUsage(Usage, frozen=True):
+    """What a host reported, with what it says that it costs.
+
+    Units: nano-USD. That is no bill, and the ledger does not keep it: it shows whether listed prices are
+    honoured.
+    """
+
+    told_nusd: int = 0

@@ -34,6 +34,7 @@ from entrepot.gateway.observe import observation
 from entrepot.gateway.refusals import wrong_method
 from entrepot.gateway.relay import FoldRelay, PlainRelay, Relay
 from entrepot.gateway.routes import CALLS, answer_read
+from entrepot.gateway.rules import RuleKeeper
 from entrepot.gateway.target import Target
 from entrepot.gateway.unanswered import ABOUT_OUR_ACCOUNT, unanswered
 from entrepot.gateway.upstream import HostPool
@@ -100,6 +101,7 @@ class Gateway:
             knowledge,
             settings.virtual_models,
         )
+        self.rules = RuleKeeper(settings.policy, ledger.keys, self.router)
         self._tariffs = tuple(target for target in self.targets if target.pricing.tariff is not None)
         self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
@@ -113,8 +115,7 @@ class Gateway:
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._stopping = False
-        self._keys_unreadable = False
+        self._stopping = self._keys_unreadable = False
 
     # -- the way of a request
 
@@ -215,7 +216,7 @@ class Gateway:
         labels = labels_of(exchange, key.key_id)
         if isinstance(labels, Refusal):
             return labels
-        body = self._parsed(exchange, operation, sender, labels)
+        body = self._parsed(exchange, operation, sender, labels, at_ns)
         if isinstance(body, Refusal):
             return body
         decision = self.router.decide(
@@ -249,9 +250,9 @@ class Gateway:
         return self.admission.begin(key, call.expected_tokens) or call
 
     def _parsed(
-        self, exchange: Exchange, operation: Operation, sender: Sender, labels: Labels
+        self, exchange: Exchange, operation: Operation, sender: Sender, labels: Labels, at_ns: int
     ) -> Body | Refusal:
-        return parse_body(
+        body = parse_body(
             exchange.body,
             operation,
             caps=self.admission.caps_of(sender.key),
@@ -259,6 +260,7 @@ class Gateway:
             session=labels.session,
             known_models=self.model_names,
         )
+        return body if isinstance(body, Refusal) else self.rules.with_claims(body, exchange, sender, at_ns)
 
     def _output_limit(self, candidate: Candidate) -> int:
         """Return the limit that we set where the sender set none: it has to fit behind the prompt."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import isnan
 
+from entrepot.domain.money import line_nusd
+from entrepot.domain.usage import PricedUsage, Usage
 from entrepot.gateway.attempt import Attempt
 from entrepot.ledger.entries import Closing, Settle
 from entrepot.routing.kpi.observation import Observation
@@ -35,7 +37,23 @@ def observation(attempt: Attempt, closing: Closing, now_s: float) -> Observation
         known_tokens=attempt.known_tokens,
         key_id=request.key_id,
         tag_id=request.tag_id,
+        billed_nusd=settled.bill.total_nusd if settled is not None else 0,
+        discount_nusd=_discount_nusd(attempt, settled) if settled is not None and reported else 0,
+        told_nusd=_told_nusd(settled.usage) if settled is not None and reported else None,
     )
+
+
+def _told_nusd(usage: Usage) -> int | None:
+    return usage.told_nusd if isinstance(usage, PricedUsage) else None
+
+
+def _discount_nusd(attempt: Attempt, settled: Settle) -> int:
+    """Return what the bill has less because tokens were cached."""
+    cached = settled.usage.cached_tokens
+    if not cached:
+        return 0
+    undiscounted = line_nusd(cached, attempt.card.prices.input_nusd_per_mtok)
+    return max(undiscounted - settled.bill.cached_nusd, 0)
 
 
 def _known(seconds: float) -> float | None:

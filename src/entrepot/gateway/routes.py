@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from entrepot.catalog.kept_rules import kept_rules
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import Estimate
@@ -21,9 +22,11 @@ from entrepot.domain.virtual import VirtualModel
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
-from entrepot.ledger.history import Names, account
+from entrepot.ledger.history import Names, RequestHistory, account
 from entrepot.ledger.history_json import history_json
 from entrepot.ledger.keys.keys import Key
+from entrepot.routing.decision import unpack, with_rule_names
+from entrepot.routing.decision_json import decision_json
 
 if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway
@@ -143,6 +146,7 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "host": endpoint.host,
         "owner_country": endpoint.owner_country,
         "region": endpoint.region,
+        **_handling_json(endpoint),
         "context_length": endpoint.context_tokens,
         "max_completion_tokens": endpoint.max_output_tokens,
         "quantization": endpoint.quantization,
@@ -156,6 +160,21 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
             "failure_share": _estimate(kpis.failure_share),
             "in_flight": kpis.in_flight,
         },
+    }
+
+
+def _handling_json(endpoint: Endpoint) -> Json:
+    """Return what rules ask of an endpoint; None where nobody declared it."""
+    owners = endpoint.major_owners
+    return {
+        "country": endpoint.country,
+        "major_owners": None if owners is None else sorted(owners),
+        "trains_on_data": endpoint.trains_on_data,
+        "zero_data_retention": endpoint.zero_data_retention,
+        "retention_days": endpoint.retention_days,
+        "baa": endpoint.baa,
+        "attested_on": endpoint.attested_on,
+        "evidence": endpoint.evidence,
     }
 
 
@@ -194,12 +213,29 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
         )
         return
     balances = gateway.ledger.balances
-    names = Names(dict(balances.endpoints), dict(balances.prices))
+    names = Names(
+        dict(balances.endpoints),
+        dict(balances.prices),
+        {number: entry.rules for number, entry in tuple(balances.rules.items())},
+    )
     found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))
         return
-    exchange.reply(200, msgspec.json.encode({"data": history_json(found)}))
+    told = await asyncio.to_thread(_decision, gateway, found)
+    exchange.reply(200, msgspec.json.encode({"data": {**history_json(found), "decision": told}}))
+
+
+def _decision(gateway: Gateway, found: RequestHistory) -> Json | None:
+    """Return why the request went where it went, None where that is not kept or cannot be read any more."""
+    try:
+        decision = with_rule_names(unpack(found.decision), found.rules) if found.decision else None
+    except ValueError:
+        return None
+    if decision is None:
+        return None
+    names = {number: endpoint.name for number, endpoint in found.endpoints.items()}
+    return decision_json(decision, names, kept_rules(gateway.ledger.path, decision.policy))
 
 
 def _not_found(path: str) -> Refusal:

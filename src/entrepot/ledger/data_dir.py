@@ -47,6 +47,15 @@ class DataDir:
         return self.path / "keys.jsonl"
 
     @property
+    def policies(self) -> list[Path]:
+        """Return the sets of rules that were in force, each in a file under its version."""
+        return sorted(self.path.glob("policy-*.json"))
+
+    def policy(self, version: str) -> Path:
+        """Return the file of a set of rules."""
+        return self.path / f"policy-{version}.json"
+
+    @property
     def store(self) -> Path:
         """Return the SQLite file that the poster fills."""
         return self.path / "ledger.sqlite"

@@ -24,6 +24,7 @@ from entrepot.ledger.entries import (
     Kind,
     NameEndpoint,
     NamePrices,
+    NameRules,
     Reserve,
     Settle,
     Snapshot,
@@ -40,14 +41,15 @@ from entrepot.ledger.journal.segment import (
     segment_path,
 )
 
-_NAMING_KINDS = (Kind.NAME_ENDPOINT, Kind.NAME_PRICES, Kind.SNAPSHOT)
+_NAMING_KINDS = (Kind.NAME_ENDPOINT, Kind.NAME_PRICES, Kind.NAME_RULES, Kind.SNAPSHOT)
 
 
 class Names(Struct, frozen=True):
-    """What the ids of endpoints and price versions stand for."""
+    """What the ids of endpoints, price versions and rules stand for."""
 
     endpoints: Mapping[int, NameEndpoint]
     prices: Mapping[int, NamePrices]
+    rules: Mapping[int, tuple[str, ...]] = {}
 
 
 class AttemptHistory(Struct, frozen=True):
@@ -119,11 +121,13 @@ class RequestHistory(Struct, frozen=True):
     """A request and its attempts, in the order in which they were made; there is at least one.
 
     `endpoints` names whatever the decision and the attempts refer to, as far as it is known, by endpoint id.
+    `rules` are the names of what excluded endpoints, and of the version of the rules (`Decision.rules`).
     """
 
     request_id: bytes
     attempts: tuple[AttemptHistory, ...]
     endpoints: Mapping[int, NameEndpoint]
+    rules: tuple[str, ...] = ()
 
     @property
     def key_id(self) -> int:
@@ -188,7 +192,8 @@ def history_of(entries: Iterable[Entry], names: Names) -> RequestHistory | None:
         )
         for number, reserve in sorted(reserves.items())
     )
-    return RequestHistory(attempts[0].reserve.request_id, attempts, names.endpoints)
+    first = attempts[0].reserve
+    return RequestHistory(first.request_id, attempts, names.endpoints, names.rules.get(first.rules_id, ()))
 
 
 def _by_instant(entry: Correct) -> tuple[int, int]:
@@ -229,18 +234,22 @@ def names_in_journal(data_dir: Path) -> Names:
     numbers = segment_numbers(directory)
     endpoints: dict[int, NameEndpoint] = {}
     prices: dict[int, NamePrices] = {}
+    rules: dict[int, tuple[str, ...]] = {}
     for entry in _naming_entries(segment_path(directory, numbers[-1])) if numbers else ():
         match entry:
             case Snapshot():
                 endpoints.update((name.endpoint_id, name) for name in entry.endpoints)
                 prices.update((name.price_version, name) for name in entry.prices)
+                rules.update((name.rules_id, name.rules) for name in entry.rules)
             case NameEndpoint():
                 endpoints[entry.endpoint_id] = entry
             case NamePrices():
                 prices[entry.price_version] = entry
+            case NameRules():
+                rules[entry.rules_id] = entry.rules
             case _:
                 pass
-    return Names(endpoints, prices)
+    return Names(endpoints, prices, rules)
 
 
 def _naming_entries(segment: Path) -> Iterator[Entry]:

@@ -52,6 +52,6 @@ def log_normal(normal: float, spread: float) -> float:
     return exp(spread * normal - 0.5 * spread * spread) if spread else 1.0
 
 
-def normal_quantiles(count: int) -> list[float]:
-    """Return the middles of `count` equal parts of the standard normal distribution."""
-    return [_NORMALS[int((part + 0.5) / count * _CELLS)] for part in range(count)]
+def normal_quantile(share: float) -> float:
+    """Return what `share` (in [0, 1)) of the standard normal distribution lies below, to a part in 4096."""
+    return _NORMALS[int(share * _CELLS)]

@@ -1,7 +1,7 @@
 """Scenarios made by chance, so that a router is not fitted to the ones that its authors wrote.
 
 Figures lie in the ranges of the written scenarios; what moves, fails or lies is drawn for each endpoint.
-The router's constants were fixed before seeds of 1000 and more were looked at.
+A router's constants have to be fixed before seeds of 1000 and more are looked at.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from entrepot.replay.scenario import (
     ReplayScenario,
 )
 
-FIRST_UNSEEN_SEED = 1000
-"""Seeds from here on are for reports, not for tuning."""
+FIRST_UNSEEN_SEED = 2000
+"""Seeds from 1000 on are for reports, not for tuning. The benchmark begins here: 1000 to 1009 were run
+while it was built."""
 
 HORIZON_S = 3600.0
 """Phases and changes fall into the hour that both public traces last."""

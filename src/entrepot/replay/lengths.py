@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from random import Random
-
-from entrepot.replay.draws import LENGTH_PLACE, PROMPT_BYTES_PLACE, Draws, log_normal, normal_quantiles
+from entrepot.replay.draws import LENGTH_PLACE, PROMPT_BYTES_PLACE, Draws, log_normal, normal_quantile
 from entrepot.replay.scenario import ReplayModel
 from entrepot.replay.trace import Trace
 
@@ -15,9 +12,14 @@ SAMPLES = 256
 AT_ONCE = 500
 """Requests over whose answers a mean is taken: it is then known to about four percent."""
 
+STEPS = (0.7548776662466927, 0.5698402909980532)
+"""Of the second and third coordinate of evenly spread points: 1/ρ and 1/ρ², where ρ³ = ρ + 1."""
+
 BYTES_PER_TOKEN = 4.0
 BYTES_SPREAD = 0.15
 """Bytes of a request per prompt token, and how much that differs between requests: about English prose."""
+
+_HALF = 0.5
 
 
 class Lengths:
@@ -33,11 +35,10 @@ class Lengths:
         self._outputs = [request.output_tokens for request in trace.requests]
         self._verbosity = model.verbosity
         self._mean_tokens, self._spread = model.verbosity_tokens, model.verbosity_spread
-        samples = self._sorted_samples()
         self.mean = self._mean_tokens or sum(
             _whole(output * self._verbosity) for output in self._outputs
         ) / max(len(self._outputs), 1)
-        self.samples = _shuffled(samples)
+        self.samples = self._sorted_samples()
         self._expected = None if self._mean_tokens is not None else expected_outputs(trace)
         self._mean_output = sum(self._outputs) / max(len(self._outputs), 1) or 1.0
 
@@ -54,10 +55,13 @@ class Lengths:
 
     def _sorted_samples(self) -> list[float]:
         if self._mean_tokens is not None:
-            return [self._mean_tokens * log_normal(z, self._spread) for z in normal_quantiles(SAMPLES)]
+            return [
+                self._mean_tokens * log_normal(normal_quantile((part + _HALF) / SAMPLES), self._spread)
+                for part in range(SAMPLES)
+            ]
         ordered = sorted(self._outputs) or [1]
         return [
-            self._verbosity * ordered[int((part + 0.5) / SAMPLES * len(ordered))] for part in range(SAMPLES)
+            self._verbosity * ordered[int((part + _HALF) / SAMPLES * len(ordered))] for part in range(SAMPLES)
         ]
 
 
@@ -96,15 +100,14 @@ def prompt_bytes(trace: Trace, draws: Draws) -> list[int]:
     ]
 
 
-def paired_normals(seed: int) -> list[float]:
-    """Return as many standard normal quantiles as there are samples of a length, shuffled."""
-    return _shuffled(normal_quantiles(SAMPLES), seed)
+def spread_normals(step: float) -> list[float]:
+    """Return as many standard normal draws as there are samples of a length, evenly spread beside those.
 
-
-def _shuffled(values: Sequence[float], seed: int = 0) -> list[float]:
-    mixed = list(values)
-    Random(seed).shuffle(mixed)
-    return mixed
+    `step` is one of `STEPS`, by which points are put down. Source: Roberts, "The Unreasonable
+    Effectiveness of Quasirandom Sequences", 2018: three coordinates are covered by 256 points as by
+    thousands of random ones.
+    """
+    return [normal_quantile((_HALF + place * step) % 1.0) for place in range(SAMPLES)]
 
 
 def _whole(tokens: float) -> int:

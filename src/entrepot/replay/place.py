@@ -7,7 +7,7 @@ from bisect import bisect_right
 from entrepot.domain.money import NUSD_PER_USD, TOKENS_PER_MTOK
 from entrepot.domain.prices import Prices
 from entrepot.replay.draws import log_normal
-from entrepot.replay.lengths import Lengths, paired_normals
+from entrepot.replay.lengths import STEPS, Lengths, spread_normals
 from entrepot.replay.prompt_cache import PromptCache
 from entrepot.replay.scenario import ReplayEndpoint, ReplayModel
 
@@ -64,8 +64,7 @@ class Place:
         self.most = float("inf") if endpoint.most_requests is None else float(endpoint.most_requests)
         self._steady = not (endpoint.phases or endpoint.drifts or model.drifts)
         self._seconds: dict[float, list[float]] = {}
-        self._normals_ttft = paired_normals(1)
-        self._normals_tpot = paired_normals(2)
+        self._normals_ttft, self._normals_tpot = (spread_normals(step) for step in STEPS)
         self.reprice(endpoint.prices)
         self._set(0.0)
 

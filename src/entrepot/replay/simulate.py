@@ -45,7 +45,8 @@ class Run(Struct):
     the order meets it, `attainable` whether the best one does as probably as was asked; `seconds` and
     `dollars` are drawn, failed attempts included; `answered` whether any attempt was. By endpoint,
     `attempts` counts all attempts and `first_choices` the requests that tried it first; `decision_s` is
-    the time of all decisions, `in_flight` what is under way at the end.
+    the time of all decisions, `in_flight` what is under way at the end, `sent_on` how often a request came
+    where it was full.
     """
 
     router: str
@@ -63,6 +64,7 @@ class Run(Struct):
     decision_s: float = 0.0
     elapsed_s: float = 0.0
     in_flight: int = 0
+    sent_on: int = 0
 
 
 class _Flight(Struct):
@@ -72,6 +74,7 @@ class _Flight(Struct):
     order: Sequence[int]
     place: int
     dollars: float
+    is_unscored: bool = False
 
 
 class Simulation:
@@ -135,6 +138,9 @@ class Simulation:
             elif flight.place + 1 < len(flight.order):
                 flight.place += 1
                 self._move(at_s)
+                if flight.is_unscored:
+                    self._world.expect(flight.number, self._trace.requests[flight.number], at_s)
+                    self._score(flight)
                 self._attempt(flight, at_s)
             else:
                 self._finish(flight, at_s, answered=False)
@@ -170,11 +176,28 @@ class Simulation:
         before = perf_counter()
         order = self._router.choose(asked, now_s)
         run.decision_s += perf_counter() - before
-        run.scores[number] = world.order_score(order or fits)
         run.best_scores[number] = world.order_score(self._best(order))
         if order:
             run.first_choices[order[0]] += 1
-            self._attempt(_Flight(number, order, 0, 0.0), now_s)
+            flight = _Flight(number, order, 0, 0.0)
+            self._score(flight)
+            self._attempt(flight, now_s)
+        else:
+            run.scores[number] = world.order_score(fits)
+
+    def _score(self, flight: _Flight) -> None:
+        """Add what the rest of the order is expected to cost to the score of its request.
+
+        Where its next endpoint is full, only the round trip until that is known: the rest is scored when
+        it is tried. By the present state, all who are sent on meanwhile would count on the same free place.
+        """
+        world, rest = self._world, flight.order[flight.place :]
+        flight.is_unscored = len(rest) > 1 and world.is_full(rest[0])
+        if flight.is_unscored:
+            self.run.sent_on += 1
+            self.run.scores[flight.number] += world.parts[rest[0]]
+        else:
+            self.run.scores[flight.number] += world.order_score(rest)
 
     def _best(self, order: Sequence[int]) -> Sequence[int]:
         """Return the best order in this state, and note how it and the chosen one meet the limit of time."""

@@ -181,7 +181,7 @@ def _ledger_trace(name: str, file: str, rows: Iterable[tuple[int, _LedgerRow]], 
             continue
         at = row.created_at if row.created_at.tzinfo else row.created_at.replace(tzinfo=UTC)
         found.append(TraceRequest(at.timestamp(), prompt_tokens, output_tokens, key_id=row.key_id))
-    skipped = f"{without} requests without tokens were left out" if without else ""
+    skipped = f"left out, as they have no tokens: {without:,} requests" if without else ""
     return _whole(trace_of(name, found, skipped), file)
 
 

@@ -23,6 +23,7 @@ LEAST_ANSWERED = 0.01
 _UNREACHED = 1e-4
 _HALF = 0.5
 _REFUSED = -1
+_NEVER_USD = 1e12
 
 
 class World:
@@ -43,6 +44,9 @@ class World:
         self.parts = [0.0] * len(self.places)
         self.failures = [0.0] * len(self.places)
         self._uncached = [0] * len(self.places)
+        self._all = list(range(len(self.places)))
+        self._fits = self._all
+        self._least_window = min(place.context_tokens for place in self.places)
         self._changes = sorted(
             (
                 (change.at_s, index, change.prices)
@@ -53,6 +57,7 @@ class World:
         )
         self._row_until_s = 0.0
         self._number = 0
+        self._request, self._now_s = TraceRequest(0.0, 1, 1), 0.0
 
     def move(self, now_s: float) -> dict[int, Prices]:
         """Take on the figures of the instant `now_s`; return the prices that are new, by endpoint."""
@@ -73,28 +78,38 @@ class World:
         """Work out what each endpoint is truly expected to cost now, with the load of the present moment."""
         prompt_tokens, usd_per_s = request.prompt_tokens, self.usd_per_s
         self._number = number
+        self._request, self._now_s = request, now_s
+        self._fits = self._all
+        if prompt_tokens >= self._least_window:
+            self._fits = [index for index in self._all if prompt_tokens < self.places[index].context_tokens]
         for index, at in enumerate(self.places):
             if prompt_tokens >= at.context_tokens or at.in_flight + at.others >= at.most:
                 self.parts[index], self.failures[index] = usd_per_s * LIMITED_S, 1.0
                 self._uncached[index] = _REFUSED
                 continue
-            cached = self.cached_tokens(at, request, now_s)
-            uncached = prompt_tokens - cached
-            self._uncached[index] = uncached
-            load = 1.0 + (at.in_flight + at.others) * at.inverse_capacity
-            ttft_s = (at.ttft_s + uncached * at.prefill_s) * load
-            tokens = at.mean_tokens * at.lengths.expected_part(number)
-            write_s = tokens * at.tpot_s * load
-            read_usd = at.input_usd * uncached + at.cached_usd * cached
-            write_usd = at.output_usd * tokens
             p_limited, p_failed, p_cut = at.p_limited, at.p_failed, at.p_cut
             p_failure = p_limited + p_failed + p_cut
+            read, write = self._answer(index, at)
             self.parts[index] = (
-                (1.0 - p_failure) * (read_usd + write_usd + usd_per_s * (ttft_s + write_s))
+                (1.0 - p_failure) * (read + write)
                 + usd_per_s * (p_limited * LIMITED_S + p_failed * at.failure_s)
-                + p_cut * (read_usd + _HALF * write_usd + usd_per_s * (ttft_s + _HALF * write_s))
+                + p_cut * (read + _HALF * write)
             )
             self.failures[index] = p_failure
+
+    def _answer(self, index: int, at: Place) -> tuple[float, float]:
+        """Return what an answer to the present request costs there, waiting included: to read and to write.
+
+        Units: USD.
+        """
+        request, usd_per_s = self._request, self.usd_per_s
+        cached = self.cached_tokens(at, request, self._now_s)
+        uncached = request.prompt_tokens - cached
+        self._uncached[index] = uncached
+        v = usd_per_s * (1.0 + (at.in_flight + at.others) * at.inverse_capacity)
+        read = at.input_usd * uncached + at.cached_usd * cached + v * (at.ttft_s + uncached * at.prefill_s)
+        tokens = at.mean_tokens * at.lengths.expected_part(self._number)
+        return read, tokens * (at.output_usd + v * at.tpot_s)
 
     def cached_tokens(self, at: Place, request: TraceRequest, now_s: float) -> int:
         """Return how many leading tokens of the prompt are cached there; never all, the last is computed."""
@@ -102,11 +117,17 @@ class World:
             return 0
         return min(at.cache.cached_tokens(request.blocks, now_s), request.prompt_tokens - 1)
 
+    def is_full(self, index: int) -> bool:
+        """Return whether one more request there gets a 429 now."""
+        at = self.places[index]
+        return at.in_flight + at.others >= at.most
+
     def order_score(self, order: Sequence[int]) -> float:
         """Return the expected USD and seconds, in USD, of trying endpoints in this order.
 
-        After the last the sender starts again, as often as it takes; the state is that of the last
-        `expect`.
+        An order that leaves endpoints out goes on with those, the best first: else whoever names one endpoint
+        would seem to do better than who names its fallbacks as well. After the last the sender starts again,
+        as often as it takes. The state is that of the last `expect`.
         """
         parts, failures = self.parts, self.failures
         total, reached = 0.0, 1.0
@@ -115,19 +136,36 @@ class World:
             reached *= failures[index]
             if not reached:
                 return total
-        return total / max(1.0 - reached, LEAST_ANSWERED)
+        if len(order) < len(self._fits):
+            for index in self.best_order():
+                if index not in order:
+                    total += reached * parts[index]
+                    reached *= failures[index]
+        if 1.0 - reached >= LEAST_ANSWERED:
+            return total / (1.0 - reached)
+        return self._after_many_rounds(total, 1.0 - reached)
+
+    def _after_many_rounds(self, round_usd: float, answered: float) -> float:
+        """Return the score where a round through all endpoints hardly ever answers: all are full, or out.
+
+        What a round lacks to `LEAST_ANSWERED` is answered by the endpoint that would cost least if it could.
+        Without that an answer that nobody gives would cost no dollars.
+        """
+        uncached = list(self._uncached)
+        least = min(sum(self._answer(index, self.places[index])) for index in self._fits)
+        self._uncached = uncached
+        return (round_usd + (LEAST_ANSWERED - answered) * least) / LEAST_ANSWERED
 
     def best_order(self) -> list[int]:
-        """Return the order of least score.
+        """Return the order of least score, of the endpoints whose window holds the prompt.
 
         Swapping two neighbours shows that it is the one by cost per answer: part / (1 − failure).
         """
-        parts, failures = self.parts, self.failures
         costs = [
-            part / (1.0 - failure) if failure < 1.0 else float("inf")
-            for part, failure in zip(parts, failures, strict=True)
+            part / (1.0 - failure) if failure < 1.0 else _NEVER_USD + part
+            for part, failure in zip(self.parts, self.failures, strict=True)
         ]
-        return sorted(range(len(costs)), key=costs.__getitem__)
+        return sorted(self._fits, key=costs.__getitem__)
 
     def best_order_within(self, answer_s: float, probability: float) -> tuple[list[int], float]:
         """Return the order of least score among those that hold a limit of time, and how probably it does.

@@ -9,26 +9,26 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from entrepot.domain.claims import Claims
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Preferences, Request, Slo
 from entrepot.domain.virtual import VirtualModel
+from entrepot.routing.compare import Quote
 from entrepot.routing.decision import Candidate, Decision, Exclusion, ExclusionReason, Ranking
 from entrepot.routing.eligible import eligible, names_endpoint
 from entrepot.routing.explore import Allowances, to_explore
-from entrepot.routing.forecast import (
-    Option,
-    PriceTiers,
-    option,
-)
+from entrepot.routing.forecast import Forecast, Option, PriceTiers, Size, forecast, option
+from entrepot.routing.intervals import Interval, intervals
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.members import Asked, asked_of
+from entrepot.routing.policy import NO_RULES, RulesInForce
 from entrepot.routing.rank import moved_to_front, ordered
-from entrepot.routing.refuse import nothing_eligible, unknown_model
+from entrepot.routing.refuse import nothing_eligible, policy_forbidden, unknown_model
 from entrepot.routing.score import SECONDS_PER_HOUR
 from entrepot.routing.settings import RoutingSettings
-from entrepot.routing.survey import Plan, nearest_survey, scored, surveyed
+from entrepot.routing.survey import Plan, nearest_survey, scored, served_by, surveyed
 
 MAX_PLANS = 1024
 """Kinds of requests whose standing exclusions are remembered; senders choose them, so they are bounded."""
@@ -45,7 +45,7 @@ TIERS_PER_PLACE = 2
 _MAX_TIER = 0xFFFE
 _FREE = Prices(input_nusd_per_mtok=0, output_nusd_per_mtok=0)
 
-_PlanKey = tuple[Operation, tuple[str, ...], bool, bool, Preferences, frozenset[str] | None]
+_PlanKey = tuple[Operation, tuple[str, ...], bool, bool, Preferences, frozenset[str] | None, Claims]
 
 
 class Router:
@@ -73,7 +73,13 @@ class Router:
         self._allowances = Allowances(settings.exploration_share)
         self._plans: dict[_PlanKey, Plan] = {}
         self._longer: dict[int, PriceTiers] = {}
+        self.rules = NO_RULES
         self._index()
+
+    def enforce(self, rules: RulesInForce) -> None:
+        """Go by these rules from now on."""
+        self.rules = rules
+        self._plans.clear()
 
     def reprice(self, tiers: Mapping[int, PriceTiers | None]) -> None:
         """Go by these prices from now on, at the endpoints of these indexes; None is unknown.
@@ -126,7 +132,8 @@ class Router:
         if not survey.options:
             nearest = nearest_survey(request, plan, known) if request.slo.serves_nearest else None
             if nearest is None:
-                return nothing_eligible(request, self.endpoints, (*plan.excluded, *survey.excluded))
+                excluded = (*plan.excluded, *survey.excluded)
+                return self._refused(request, excluded, needs_price=needs_price)
             survey, ranking = nearest, Ranking.NEAREST
         usd_per_s = self._value_of_time(request.slo, plan.ranking)
         candidates = ordered(scored(request, survey, usd_per_s, alone=plan.tries_one), ranking)
@@ -145,8 +152,26 @@ class Router:
             excluded += tuple(_not_tried(candidate, candidates[0]) for candidate in candidates[1:])
             del candidates[1:]
         return Decision(
-            usd_per_s, draw, allowance, tuple(candidates), excluded, explored is not None, ranking
+            usd_per_s,
+            draw,
+            allowance,
+            tuple(candidates),
+            excluded,
+            explored is not None,
+            ranking,
+            self.rules.digest,
         )
+
+    def _refused(self, request: Request, excluded: tuple[Exclusion, ...], *, needs_price: bool) -> Refusal:
+        """Return the refusal; of the rules' own kind where a request is served but for them."""
+        ruled = [gone for gone in excluded if gone.reason is ExclusionReason.RULE]
+        if ruled:
+            plan = self._made_plan(request, needs_price=needs_price, rules=NO_RULES)
+            served = served_by(request, plan) if isinstance(plan, Plan) else frozenset()
+            named = [gone for gone in ruled if gone.endpoint_index in served]
+            if named:
+                return policy_forbidden(request, self.endpoints, named, self.rules.by_id())
+        return nothing_eligible(request, self.endpoints, excluded, self.rules.by_id())
 
     def _value_of_time(self, slo: Slo, ranking: Ranking) -> float:
         if ranking is Ranking.PRICE:
@@ -162,18 +187,19 @@ class Router:
             needs_price or request.slo.max_nusd is not None,
             preferences,
             request.parameters if preferences.require_parameters else None,
+            request.claims,
         )
         plan = self._plans.get(key)
         if plan is not None:
             return plan
-        made = self._made_plan(request, needs_price=needs_price)
+        made = self._made_plan(request, needs_price=needs_price, rules=self.rules)
         if isinstance(made, Plan):
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
             self._plans[key] = made
         return made
 
-    def _made_plan(self, request: Request, *, needs_price: bool) -> Plan | Refusal:
+    def _made_plan(self, request: Request, *, needs_price: bool, rules: RulesInForce) -> Plan | Refusal:
         preferences = request.preferences
         options: list[Option] = []
         excluded: list[Exclusion] = []
@@ -181,7 +207,9 @@ class Router:
         if isinstance(members, Refusal):
             return members
         for position, member in enumerate(members):
-            indexes, rejected = eligible(request, self._by_model[member.model], needs_price=needs_price)
+            indexes, rejected = eligible(
+                request, self._by_model[member.model], needs_price=needs_price, rules=rules
+            )
             if member.falls_short:
                 rejected += [
                     Exclusion(index, ExclusionReason.QUALITY, member.told or 0.0, member.floor)
@@ -194,7 +222,9 @@ class Router:
                 for index in indexes
             ]
         if not options:
-            return nothing_eligible(request, self.endpoints, tuple(excluded))
+            if rules is NO_RULES:
+                return nothing_eligible(request, self.endpoints, excluded)
+            return self._refused(request, tuple(excluded), needs_price=needs_price)
         ranking = _RANKINGS[preferences.sort]
         names = [member.model for member in members]
         return Plan(
@@ -220,6 +250,41 @@ class Router:
             else:
                 return unknown_model(name, [*self._by_model, *self._virtual])
         return list(members.values())
+
+    def intervals(
+        self, request: Request, endpoint_index: int, *, now_s: float, shares: Sequence[float]
+    ) -> list[Interval]:
+        """Return where the cost and the time of an answer of an endpoint lie, none where it may not answer.
+
+        Units: `now_s` as for `decide`; shares of all outcomes.
+        """
+        plan = self._plan(request, needs_price=False)
+        if isinstance(plan, Refusal):
+            return []
+        known = self.knowledge.known_bytes(request, now_s)
+        survey = surveyed(replace(request, slo=Slo()), plan, known)
+        for at, expected in zip(survey.options, survey.forecasts, strict=True):
+            if at.index == endpoint_index:
+                of, model = survey.sizes[at.model_position], plan.models[at.model_position]
+                return intervals(at, of, expected, model, choices=request.choices, shares=shares)
+        return []
+
+    def quotes(self, model: str, *, prompt_tokens: float, output_tokens: float, now_s: float) -> list[Quote]:
+        """Return what an answer of so many tokens is expected to cost at each endpoint of a model, now.
+
+        Units: tokens; `now_s` as for `decide`. A virtual model's endpoints are those of its members.
+        """
+        self.knowledge.refresh(now_s)
+        virtual = self._virtual.get(model)
+        names = [model] if virtual is None else [member.model for member in virtual.members]
+        found = []
+        for name in names:
+            of = Size.of_tokens(prompt_tokens, output_tokens, self.knowledge.model_outlooks[name])
+            for index, endpoint in self._by_model.get(name, ()):
+                if endpoint.context_tokens >= of.context_tokens:
+                    at = self._option(index, 0, Preferences(), 1.0, in_order=False)
+                    found.append(quote(at, forecast(at, of)))
+        return found
 
     def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
         """Take in that an answer of a model was of use to its sender, or was not."""
@@ -260,6 +325,20 @@ class Router:
             output_nusd_per_mtok=max(prices.output_nusd_per_mtok for prices in known),
             request_nusd=max(prices.request_nusd for prices in known),
         )
+
+
+def quote(at: Option, expected: Forecast) -> Quote:
+    """Return a forecast as a comparison tells it."""
+    return Quote(
+        at.index,
+        expected.dollars,
+        expected.seconds,
+        expected.ttft_s,
+        1.0 / expected.tpot_s,
+        expected.p_failure,
+        expected.dollars_wasted,
+        expected.failure_s,
+    )
 
 
 def _not_tried(candidate: Candidate, winner: Candidate) -> Exclusion:

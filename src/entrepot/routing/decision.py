@@ -5,13 +5,14 @@ format would spend more bytes on names than on numbers, and a row in a database 
 as durable as the money.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from math import nan
 from struct import Struct as Layout
 from struct import error as layout_error
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.routing.score import SECONDS_PER_HOUR
 
@@ -31,6 +32,7 @@ class ExclusionReason(IntEnum):
     ZERO_DATA_RETENTION = 25
     PARAMETERS = 26
     QUALITY = 27
+    RULE = 30
     NO_PRICE = 40
     INPUT_PRICE = 41
     OUTPUT_PRICE = 42
@@ -58,16 +60,31 @@ class Ranking(IntEnum):
     NEAREST = 4
 
 
+RULE_PREFIX = "rule:"
+POLICY_PREFIX = "policy:"
+"""What names of rules begin with in `Decision.rules`, and what the version of the whole set does."""
+
+
 class Exclusion(Struct, frozen=True, gc=False):
     """An endpoint that the request may not use, the rule, what was seen and what was asked for.
 
-    Units: those of the reason (tokens, seconds, USD, USD per million tokens); 0 where it has none.
+    Units: those of the reason (tokens, seconds, USD, USD per million tokens); 0 where it has none. For
+    `RULE`, `rule` names it and `limit` is the number of the attribute that decided, below 0 where nobody
+    declared it. Stored is the place of the name among `Decision.rules`: after `unpack`, `seen` is that place
+    and `rule` is empty until `with_rule_names` is told them.
     """
 
     endpoint_index: int
     reason: ExclusionReason
     seen: float = 0.0
     limit: float = 0.0
+    rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return what excluded, as the ledger names it: `rule:ID`, or the reason."""
+        is_rule = self.reason is ExclusionReason.RULE
+        return f"{RULE_PREFIX}{self.rule}" if is_rule else self.reason.name.lower()
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -115,7 +132,8 @@ class Decision(Struct, frozen=True):
 
     Units: `usd_per_s` is the value of time in USD per second of waiting. `candidates` stand in the order in
     which they are tried, the winner first. `draw` is the random number that was given, `allowance_usd` what
-    exploring might cost on top of the best score.
+    exploring might cost on top of the best score. `policy` is the version of the rules that were in force,
+    empty without any (not stored here, but with the names of rules).
     """
 
     usd_per_s: float
@@ -125,6 +143,7 @@ class Decision(Struct, frozen=True):
     excluded: tuple[Exclusion, ...] = ()
     explored: bool = False
     ranking: Ranking = Ranking.SCORE
+    policy: str = ""
 
     @property
     def winner(self) -> Candidate:
@@ -133,10 +152,16 @@ class Decision(Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Return the rules that excluded endpoints, each once, by name and in order."""
-        if not self.excluded:
+        """Return the rules that excluded endpoints, each once, by name and in order.
+
+        Among them `policy:` and the version of the rules, where there are any.
+        """
+        if not self.excluded and not self.policy:
             return ()
-        return tuple(sorted({exclusion.reason.name.lower() for exclusion in self.excluded}))
+        names = {exclusion.name for exclusion in self.excluded}
+        if self.policy:
+            names.add(POLICY_PREFIX + self.policy)
+        return tuple(sorted(names))
 
     @property
     def usd_per_hour(self) -> float:
@@ -203,11 +228,33 @@ def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
                 c.miss,
             )
         )
-    if excluded:
-        parts += [
-            _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, e.seen, e.limit) for e in excluded
-        ]
+    parts += _packed_exclusions(decision, endpoint_ids)
     return b"".join(parts)
+
+
+def _packed_exclusions(decision: Decision, endpoint_ids: Sequence[int]) -> Iterator[bytes]:
+    """Yield each exclusion; of one by a rule, `seen` is the place of its name among those of the decision."""
+    rule = ExclusionReason.RULE
+    is_ruled = any(e.reason is rule for e in decision.excluded)
+    places = {name: float(place) for place, name in enumerate(decision.rules)} if is_ruled else {}
+    for e in decision.excluded:
+        seen = places[e.name] if e.reason is rule else e.seen
+        yield _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, seen, e.limit)
+
+
+def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
+    """Return a decision that was unpacked, with its rules by name.
+
+    `names` are what its `rules_id` stands for. An exclusion whose name is not among them stays as it was.
+    """
+    policy = next((name for name in names if name.startswith(POLICY_PREFIX)), POLICY_PREFIX)
+    excluded = tuple(
+        replace(e, rule=names[int(e.seen)].removeprefix(RULE_PREFIX))
+        if e.reason is ExclusionReason.RULE and 0 <= e.seen < len(names)
+        else e
+        for e in decision.excluded
+    )
+    return replace(decision, excluded=excluded, policy=policy.removeprefix(POLICY_PREFIX))
 
 
 def unpack(data: bytes) -> Decision:

@@ -1,8 +1,9 @@
 """Which endpoints a request may use, and which rule excludes each of the others.
 
-Rules are asked in the order of `ExclusionReason`, and an endpoint is excluded by the first that it
-fails. What depends on the kind of request alone is asked once per kind (`standing_exclusion`); what
-depends on its size and on forecasts is asked for each request.
+Rules are asked in the order of `ExclusionReason`, and an endpoint is excluded by the first that it fails.
+Typed rules (`routing.policy`) are one of them, for every endpoint that may ever be tried: fallbacks, hedges
+and resumes choose among the candidates of a decision. What depends on the kind of request alone is asked once
+per kind (`standing_exclusion`); what depends on its size and on forecasts is asked for each request.
 """
 
 from collections.abc import Iterable
@@ -12,18 +13,25 @@ from entrepot.domain.money import NUSD_PER_USD
 from entrepot.domain.request import Preferences, Request, Slo
 from entrepot.routing.decision import Exclusion, ExclusionReason
 from entrepot.routing.forecast import Forecast, Option, Size, misses
+from entrepot.routing.policy import NO_RULES, RulesInForce
 
 
 def eligible(
-    request: Request, endpoints: Iterable[tuple[int, Endpoint]], *, needs_price: bool = False
+    request: Request,
+    endpoints: Iterable[tuple[int, Endpoint]],
+    *,
+    needs_price: bool = False,
+    rules: RulesInForce = NO_RULES,
 ) -> tuple[list[int], list[Exclusion]]:
     """Return the indexes of the endpoints that no standing rule excludes, and the exclusions of the others.
 
     `needs_price`: the key has a budget, so that what an attempt may cost has to be known.
     """
     indexes, excluded = [], []
+    if rules.rules:
+        rules = rules.applying(request.claims)
     for index, endpoint in endpoints:
-        exclusion = standing_exclusion(index, endpoint, request, needs_price=needs_price)
+        exclusion = standing_exclusion(index, endpoint, request, needs_price=needs_price, rules=rules)
         if exclusion is None:
             indexes.append(index)
         else:
@@ -32,7 +40,12 @@ def eligible(
 
 
 def standing_exclusion(
-    index: int, endpoint: Endpoint, request: Request, *, needs_price: bool
+    index: int,
+    endpoint: Endpoint,
+    request: Request,
+    *,
+    needs_price: bool,
+    rules: RulesInForce = NO_RULES,
 ) -> Exclusion | None:
     """Return the first rule that excludes the endpoint whatever the size of the request, or None."""
     if request.operation not in endpoint.operations:
@@ -44,6 +57,11 @@ def standing_exclusion(
     unsupported = endpoint.unsupported_parameters & request.parameters
     if preferences.require_parameters and unsupported:
         return Exclusion(index, ExclusionReason.PARAMETERS, seen=len(unsupported))
+    denial = rules.denial(request.claims, endpoint) if rules.rules else None
+    if denial is not None:
+        number = 0 if denial.by is None else denial.by.attribute
+        limit = float(number if denial.is_known else -number)
+        return Exclusion(index, ExclusionReason.RULE, limit=limit, rule=denial.rule.id)
     return _excluded_by_price(index, endpoint, request, needs_price=needs_price)
 
 

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from entrepot.domain.endpoint import Endpoint
 from entrepot.routing.decision import Candidate, Decision, Exclusion, ExclusionReason, Ranking
 from entrepot.routing.rank import TIE
+from entrepot.routing.rule import Attribute, Rule
+
+NO_RULES_KNOWN: Mapping[str, Rule] = {}
 
 _TEXTS = {
     ExclusionReason.OPERATION: "does not serve this operation",
@@ -35,9 +38,49 @@ _TEXTS = {
 }
 
 
-def exclusion_sentence(exclusion: Exclusion, name: str) -> str:
-    """Return in one sentence why the endpoint called `name` was excluded."""
+def exclusion_sentence(exclusion: Exclusion, name: str, rules: Mapping[str, Rule] = NO_RULES_KNOWN) -> str:
+    """Return in one sentence why the endpoint called `name` was excluded.
+
+    `rules` are those that are known, by name: of one that is not, the sentence has its name alone.
+    """
+    if exclusion.reason is ExclusionReason.RULE:
+        return f"{name} {_rule_text(exclusion, rules.get(exclusion.rule))}"
     return f"{name} {_TEXTS[exclusion.reason].format(seen=exclusion.seen, limit=exclusion.limit)}"
+
+
+def _rule_text(exclusion: Exclusion, rule: Rule | None) -> str:
+    """Return which rule excludes, where it comes from, and which attribute decided."""
+    text = f"is excluded by {_named(exclusion.rule, rule)}"
+    decided = _decided_text(exclusion)
+    return f"{text} - {decided}" if decided else text
+
+
+def _named(name: str, rule: Rule | None) -> str:
+    text = f"the rule {name or '(unnamed)'}"
+    return text if rule is None else f"{text} ({rule.origin}): {rule.sentence.rstrip('.')}"
+
+
+def _decided_text(exclusion: Exclusion) -> str:
+    """Return which attribute decided; nothing where a later version knows it."""
+    try:
+        attribute = Attribute(abs(int(exclusion.limit))).text
+    except ValueError:
+        return ""
+    return f"{attribute} {'is not declared' if exclusion.limit < 0 else 'decides'}"
+
+
+def rules_sentences(
+    excluded: Sequence[Exclusion], names: Mapping[int, str], rules: Mapping[str, Rule]
+) -> list[str]:
+    """Return one sentence for each rule and attribute that exclude, with the endpoints that they do."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for gone in excluded:
+        of = groups.setdefault((gone.rule, _decided_text(gone)), [])
+        of.append(_name(gone.endpoint_index, names))
+    return [
+        f"{_named(rule, rules.get(rule))} - excludes {', '.join(endpoints)}" + (f" ({by})" if by else "")
+        for (rule, by), endpoints in groups.items()
+    ]
 
 
 def reason(decision: Decision, endpoints: Sequence[Endpoint]) -> str:
@@ -76,6 +119,8 @@ def _lead(decision: Decision, next_name: str) -> str:
     winner, second = decision.candidates[0], decision.candidates[1]
     if winner.tier != second.tier:
         return f"; before the next ({next_name}) as asked for"
+    if decision.ranking is Ranking.NEAREST:
+        return f"; nobody keeps the limits, nearest of all, before the next ({next_name})"
     if decision.ranking is Ranking.THROUGHPUT:
         return f"; fastest, before the next ({next_name})"
     if decision.ranking is Ranking.LATENCY:

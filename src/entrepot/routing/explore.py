@@ -20,8 +20,8 @@ from entrepot.routing.decision import Candidate
 MOST_LUCK = 2.5
 """Standard deviations: what could not win with as much luck is not drawn."""
 
-FIRST_ALLOWANCE = 3.0
-MOST_ALLOWANCE = 6.0
+FIRST_ALLOWANCE = 10.0
+MOST_ALLOWANCE = 10.0
 """Of the best score: what a key may spend on exploring at its first request, and save up at most."""
 
 MOST_KEYS = 65_536

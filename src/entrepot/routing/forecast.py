@@ -12,7 +12,7 @@ from entrepot.domain.prices import Prices
 from entrepot.domain.request import Request, Slo
 from entrepot.routing.kpi.load_limit import load_class
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
-from entrepot.routing.kpi.table import Table
+from entrepot.routing.kpi.table import WEIGHTS, Table
 
 TEMPLATE_TOKENS = 1024
 """What a host's chat template may add around a prompt (roles, a date, an introduction of the tools)."""
@@ -69,6 +69,22 @@ class Size(Struct, frozen=True, gc=False):
     def output_quantile(self, share: float) -> float:
         """Return the tokens that a choice has at most with this probability."""
         return min(self.lengths.quantile(share) * self.mean_tokens / self.lengths.mean, self.cap_tokens)
+
+    @classmethod
+    def of_tokens(cls, prompt_tokens: float, output_tokens: float, model: ModelOutlook) -> "Size":
+        """Return the size of a request whose tokens are known."""
+        return cls(
+            prompt_tokens,
+            prompt_tokens,
+            output_tokens,
+            output_tokens,
+            prompt_tokens + output_tokens,
+            round(prompt_tokens),
+            output_tokens,
+            output_tokens,
+            model.verbosity.table,
+            0.0,
+        )
 
 
 class Forecast(Struct, frozen=True, gc=False):
@@ -238,13 +254,15 @@ def share_in_time(at: Option, of: Size, expected: Forecast, answer_s: float) -> 
     Over the lengths that the answer may have, each with its share, of how far whole answers lie from what
     their length lets expect: both as distributions, since a mean says nothing of a deadline.
     """
-    answers, scale, cap = at.outlook.answers, of.mean_tokens / of.lengths.mean, of.cap_tokens
-    share, ttft_s, tpot_s = 0.0, expected.ttft_s, expected.tpot_s
-    points = of.lengths.points
-    for point in points:
+    share_up_to, scale, cap = at.outlook.answers.share_up_to, of.mean_tokens / of.lengths.mean, of.cap_tokens
+    late, ttft_s, tpot_s = 0.0, expected.ttft_s, expected.tpot_s
+    for point, weight in zip(of.lengths.points, WEIGHTS, strict=True):
         tokens = point * scale
-        share += answers.share_up_to(answer_s / (ttft_s + (tokens if tokens < cap else cap) * tpot_s))
-    return share / len(points)
+        too_late = 1.0 - share_up_to(answer_s / (ttft_s + (tokens if tokens < cap else cap) * tpot_s))
+        if too_late < _NEVER:
+            break  # shorter answers are there sooner
+        late += weight * too_late
+    return 1.0 - late
 
 
 def seconds_quantile(at: Option, of: Size, expected: Forecast, share: float) -> float:
@@ -259,13 +277,6 @@ def seconds_quantile(at: Option, of: Size, expected: Forecast, share: float) -> 
         else:
             high = middle
     return high
-
-
-def dollars_quantile(at: Option, of: Size, expected: Forecast, share: float, choices: int) -> float:
-    """Return the cost that is not passed with this probability: the answer's length decides. Units: USD."""
-    at = tier_of(at, of)
-    per_token = at.outlook.price_factor * at.output_usd
-    return expected.dollars + per_token * (of.output_quantile(share) * choices - of.billed_output_tokens)
 
 
 def misses(
@@ -294,3 +305,4 @@ def misses(
 
 _LONGEST_S = 1e6
 _HALVINGS = 24
+_NEVER = 1e-4

@@ -3,7 +3,7 @@
 A bare "no endpoints found" makes users guess which of their limits to loosen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from msgspec import Struct
@@ -12,13 +12,15 @@ from entrepot.domain.endpoint import Endpoint
 from entrepot.domain.errors import Refusal
 from entrepot.domain.request import Request
 from entrepot.routing.decision import Exclusion, ExclusionReason
-from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.explain import NO_RULES_KNOWN, exclusion_sentence, rules_sentences
+from entrepot.routing.rule import Rule
 
 MAX_NAMED = 8
 """Endpoints that a message names; a long one would be cut by the reader's log anyway."""
 
 INVALID_REQUEST = "invalid_request_error"
 NOT_FOUND = "not_found_error"
+POLICY_FORBIDDEN = "policy_forbidden"
 
 
 class _Kind(Struct, frozen=True):
@@ -74,7 +76,10 @@ def unknown_model(name: str, known: Iterable[str]) -> Refusal:
 
 
 def nothing_eligible(
-    request: Request, endpoints: Sequence[Endpoint], excluded: Sequence[Exclusion]
+    request: Request,
+    endpoints: Sequence[Endpoint],
+    excluded: Sequence[Exclusion],
+    rules: Mapping[str, Rule] = NO_RULES_KNOWN,
 ) -> Refusal:
     """Return the refusal of a request that every endpoint of its models is excluded from.
 
@@ -89,7 +94,7 @@ def nothing_eligible(
     nearest = [exclusion for exclusion in excluded if exclusion.reason == last]
     kind = _KINDS.get(last, _PREFERENCE)
     sentences = [
-        exclusion_sentence(gone, endpoints[gone.endpoint_index].name) for gone in excluded[:MAX_NAMED]
+        exclusion_sentence(gone, endpoints[gone.endpoint_index].name, rules) for gone in excluded[:MAX_NAMED]
     ]
     if len(excluded) > MAX_NAMED:
         sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
@@ -99,6 +104,27 @@ def nothing_eligible(
         message += f"{how_to_price(endpoints[nearest[0].endpoint_index])} "
     message += kind.next_step
     return Refusal(kind.http_status, kind.type, kind.code, message, kind.param)
+
+
+def policy_forbidden(
+    request: Request,
+    endpoints: Sequence[Endpoint],
+    excluded: Sequence[Exclusion],
+    rules: Mapping[str, Rule],
+) -> Refusal:
+    """Return the refusal of a request that would be served but for the rules, which it names."""
+    names = {gone.endpoint_index: endpoints[gone.endpoint_index].name for gone in excluded}
+    sentences = rules_sentences(excluded[:MAX_NAMED], names, rules)
+    if len(excluded) > MAX_NAMED:
+        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
+    return Refusal(
+        403,
+        "permission_error",
+        POLICY_FORBIDDEN,
+        f"Rules forbid every endpoint of {' or '.join(request.models)} that could serve this request: "
+        f"{'; '.join(sentences)}. Ask another model, or have the operator look at `entrepot policy check`.",
+        "model",
+    )
 
 
 def how_to_price(endpoint: Endpoint) -> str:

@@ -5,7 +5,7 @@ of each request, so that this is where time is spent.
 """
 
 from collections.abc import Mapping
-from math import sqrt
+from math import hypot, sqrt
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -136,33 +136,38 @@ def nearest_survey(request: Request, plan: Plan, known: Mapping[int, float]) -> 
     return survey
 
 
+def served_by(request: Request, plan: Plan) -> frozenset[int]:
+    """Return the indexes of the endpoints that would be tried by this plan, nothing known of beginnings."""
+    survey = surveyed(request, plan, {})
+    if not survey.options and request.slo.serves_nearest:
+        survey = nearest_survey(request, plan, {}) or survey
+    return frozenset(at.index for at in survey.options)
+
+
 def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -> list[Candidate]:
     """Return the candidates with their scores, in the order of the survey.
 
     The fallback of each is the one of the others that would cost least if it answered, of whatever model
-    was asked for. One that is alone, or may have no fallback (`alone`), falls back to itself: the sender
-    has to try again. The score is that of `rank.expected_score`, written out.
+    was asked for; one that may have none (`alone`) is asked again. The score is `rank.expected_score`,
+    written out; the doubt of an endpoint is in the waiting, that of a model's verbosity in all.
     """
-    bases = [
-        (expected.dollars + usd_per_s * expected.seconds) / at.success_share
-        for at, expected in zip(survey.options, survey.forecasts, strict=True)
-    ]
+    expectations = list(zip(survey.options, survey.forecasts, strict=True))
+    bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in expectations]
     least, second = two_least(bases)
-    preferences, sizes, in_time, missed = request.preferences, survey.sizes, survey.in_time, survey.missed
+    sizes, several, in_time, missed = survey.sizes, len(survey.sizes) > 1, survey.in_time, survey.missed
+    preferences = request.preferences
     demotes = preferences.min_tokens_per_s is not None or preferences.max_ttft_s is not None
-    several = len(sizes) > 1
     candidates = []
-    for place, (at, expected, base) in enumerate(zip(survey.options, survey.forecasts, bases, strict=True)):
+    for place, ((at, expected), base) in enumerate(zip(expectations, bases, strict=True)):
         of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
-        dollars, p_failure = expected.dollars, expected.p_failure
-        fallback_usd = base if alone else second if base == least else least
-        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback_usd * success
-        waiting = usd_per_s * expected.seconds
-        doubt = (outlook.precision + outlook.in_flight * outlook.precision_per_use) ** -0.5
-        if several:
-            doubt = _doubt(doubt, waiting / (dollars + waiting + _LEAST), of.doubt)
-        if outlook.p_doubt:
-            doubt = sqrt(doubt * doubt + (outlook.p_doubt * (failed - dollars) / (waiting + failed)) ** 2)
+        dollars, waiting, p_failure = expected.dollars, usd_per_s * expected.seconds, expected.p_failure
+        fallback = (base if alone else second if base == least else least) * success
+        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback
+        doubt = 1.0 / sqrt(outlook.precision + outlook.in_flight * outlook.precision_per_use)
+        if several or outlook.p_doubt:
+            failing = outlook.p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
+            doubt *= waiting / (dollars + waiting + _LEAST) if several else 1.0
+            doubt = hypot(doubt, failing, of.doubt if several else 0.0)
         candidates.append(
             Candidate(
                 at.index,
@@ -189,11 +194,6 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
             )
         )
     return candidates
-
-
-def _doubt(doubt: float, waiting_share: float, of_verbosity: float) -> float:
-    """Return the doubt of a whole score: that of the endpoint is in the waiting, that of the model in all."""
-    return sqrt((doubt * waiting_share) ** 2 + of_verbosity * of_verbosity)
 
 
 def _demotion(expected: Forecast, preferences: Preferences) -> int:

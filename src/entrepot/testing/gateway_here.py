@@ -16,9 +16,11 @@ from entrepot.catalog.settings import (
     EndpointSettings,
     HostSettings,
     LedgerSettings,
+    PolicySettings,
     ServerSettings,
     Settings,
 )
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import nusd_from_usd
 from entrepot.domain.prices import Prices
@@ -148,6 +150,8 @@ async def gateway_here(
     budget_nusd: int | None = None,
     virtual_models: Sequence[VirtualModel] = (),
     seed: int = 0,
+    policy: PolicySettings | None = None,
+    claims: KeyClaims = UNDECLARED,
 ) -> AsyncIterator[GatewayHere]:
     """Run a gateway over the endpoints on a free port, with exploration off."""
     hosts = {entry.host.name: entry.host for entry in endpoints}
@@ -155,13 +159,14 @@ async def gateway_here(
         server=server or ServerSettings(),
         ledger=ledger or LedgerSettings(),
         routing=RoutingSettings(exploration_share=0.0),
+        policy=policy or PolicySettings(),
         hosts=tuple(hosts.values()),
         endpoints=tuple(endpoints),
         virtual_models=tuple(virtual_models),
     )
     log = io.StringIO()
     books = Ledger.open(data_dir, time_ns(), segment_bytes=SEGMENT_BYTES, sync=sync)
-    secret = create_key(data_dir, "test", budget_nusd, time_ns())
+    secret = create_key(data_dir, "test", budget_nusd, time_ns(), claims=claims)
     books.refresh_keys()
     knowledge = Knowledge(
         tuple(entry.endpoint for entry in endpoints), {}, settings.routing, now_s=monotonic()

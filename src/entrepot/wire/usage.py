@@ -12,10 +12,14 @@ from typing import Any
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
+from msgspec.structs import asdict
 
-from entrepot.domain.usage import Usage
+from entrepot.domain.money import NUSD_PER_USD
+from entrepot.domain.usage import PricedUsage, Usage
 
 MOST_TOKENS = 2**31 - 1  # of one attempt; what is above is a broken counter, and would overflow the ledger
+
+DEAREST_ANSWER_USD = 1e6  # more is no cost of an answer, and NaN is not below it
 
 _decode = Decoder().decode
 _ANTHROPIC_FIELDS = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
@@ -176,6 +180,7 @@ class OrdinaryUsage(Struct, gc=False):
     prompt_cache_miss_tokens: Raw | UnsetType = UNSET
     cache_read_input_tokens: Raw | UnsetType = UNSET
     cache_creation_input_tokens: Raw | UnsetType = UNSET
+    cost: float | None = None
 
 
 def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
@@ -201,7 +206,20 @@ def usage_from_ordinary(block: OrdinaryUsage) -> Usage | None:
         and block.cache_read_input_tokens is UNSET
         and block.cache_creation_input_tokens is UNSET
     )
-    return Usage(prompt - cached - write, cached, write, output, reasoning) if ordinary else None
+    if not ordinary:
+        return None
+    usage = Usage(prompt - cached - write, cached, write, output, reasoning)
+    return usage if block.cost is None else priced(usage, block.cost)
+
+
+def priced(usage: Usage, cost: object) -> Usage:
+    """Return the usage with what its host says that it costs, unless that is no amount. Units: USD.
+
+    OpenRouter's field and convention; it is measured by, and never billed.
+    """
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= DEAREST_ANSWER_USD:
+        return usage
+    return PricedUsage(**asdict(usage), told_nusd=round(cost * NUSD_PER_USD))
 
 
 class _Counts:
@@ -266,7 +284,7 @@ class _Counts:
         if parts > prompt:
             self.contradictory = True
             prompt, cached, cache_write, cache_write_1h, parts = parts, 0, 0, 0, 0
-        return Usage(
+        usage = Usage(
             uncached_tokens=prompt - parts,
             cached_tokens=cached,
             cache_write_tokens=cache_write,
@@ -275,6 +293,7 @@ class _Counts:
             cache_write_1h_tokens=cache_write_1h,
             contradictory=self.contradictory,
         )
+        return priced(usage, self._block.get("cost"))
 
     def _totals(self, prompt: int | None, output: int | None, reasoning: int) -> tuple[int, int] | None:
         """Return prompt and output tokens, made to agree with `total_tokens` where the block has it."""

@@ -9,13 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.errors import ConfigError, DataError
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.keys.events import KeyCaps
 from entrepot.ledger.keys.keys import Key, KeyRing, digest_of, list_keys
-from entrepot.ledger.keys.log import create_key, revoke_key, set_budget, set_caps, set_value_of_time
+from entrepot.ledger.keys.log import (
+    create_key,
+    declare_key,
+    erase_key_name,
+    revoke_key,
+    set_budget,
+    set_caps,
+    set_value_of_time,
+)
 
 
 def test_a_secret_has_256_random_bits_and_is_written_nowhere(tmp_path: Path) -> None:
@@ -177,3 +187,32 @@ def test_a_number_is_no_name(tmp_path: Path, name: str) -> None:
     """Commands take names and numbers: `revoke 2` must not end a key that is called so."""
     with pytest.raises(ConfigError, match="a number would be taken"):
         create_key(tmp_path, name, None, 1)
+
+
+def test_what_is_declared_of_a_key_is_read_back_and_changed(tmp_path: Path) -> None:
+    """At its making and later; what a change does not name stays."""
+    create_key(tmp_path, "alice", None, 1, claims=KeyClaims(country="DE", data_classes=("phi",)))
+    (key,) = list_keys(tmp_path)
+    assert key.claims == KeyClaims(country="DE", data_classes=("phi",))
+    declare_key(tmp_path, "alice", lambda before: msgspec.structs.replace(before, us_person=False), 2)
+    (key,) = list_keys(tmp_path)
+    assert key.claims == KeyClaims(country="DE", us_person=False, data_classes=("phi",))
+
+
+def test_a_log_from_before_declarations_is_read(tmp_path: Path) -> None:
+    """Nothing is declared of its keys."""
+    create_key(tmp_path, "alice", None, 1)
+    path = DataDir(tmp_path).keys
+    event = json.loads(path.read_text())
+    del event["claims"]
+    path.write_text(json.dumps(event) + "\n")
+    assert [key.claims for key in list_keys(tmp_path)] == [UNDECLARED]
+
+
+def test_erasing_a_name_erases_what_was_declared(tmp_path: Path) -> None:
+    """Whether somebody is a US person is theirs as much as the name is; rules then read it as undeclared."""
+    create_key(tmp_path, "alice", None, 1, claims=KeyClaims(country="DE"))
+    declare_key(tmp_path, "alice", lambda before: msgspec.structs.replace(before, us_person=True), 2)
+    erase_key_name(tmp_path, 1)
+    assert [key.claims for key in list_keys(tmp_path)] == [UNDECLARED]
+    assert "DE" not in DataDir(tmp_path).keys.read_text()

@@ -51,7 +51,7 @@ NAMES = tuple(
     for number, endpoint in enumerate(ENDPOINTS, start=1)
 )
 SENDERS = (NameSender(1, 1, 7, (3,)), NameSender(2, 2, 7, (3, 4)), NameSender(3, 3, 8))
-RULES = (NameRules(1, ("context",)), NameRules(2, ("context", "quantization")))
+RULES = (NameRules(1, ("context",)), NameRules(2, ("context", "policy:0123456789ab", "quantization")))
 Groups = Callable[[Reserve], tuple[str, ...]]
 GROUPS: dict[Dimension, Groups] = {
     Dimension.HOST: lambda reserve: (NAMES[reserve.endpoint_id - 1].host,),

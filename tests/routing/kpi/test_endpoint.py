@@ -115,7 +115,7 @@ def test_failures_in_a_row_are_judged_on_their_own() -> None:
 def test_an_outage_is_judged_by_what_was_usual(
     run: int, usually_sound: float, usually_failing: float
 ) -> None:
-    """Two failures in a row are one of a host that never failed, and chance at one that fails at a seventh."""
+    """Two failures in a row are an outage of a host that never failed, and chance at one that often does."""
     sound = after(*[GOOD] * 140, *[BAD] * run)[1].p_failure
     failing = after(*[*[GOOD] * 6, BAD, GOOD] * 20, *[BAD] * run)[1].p_failure
     assert sound > usually_sound

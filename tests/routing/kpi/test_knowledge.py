@@ -216,7 +216,7 @@ def test_knowledge_of_another_format_is_refused() -> None:
 
 
 def test_a_gateway_that_slept_for_a_year_still_tells_its_estimates() -> None:
-    """Weights do not overflow when nothing was asked for thousands of half-lives; a model is as wordy as before."""
+    """Weights do not overflow in thousands of half-lives of silence; a model is as wordy as it was."""
     year_s = 365 * 86_400.0
     assert knowing(*answers(0, 50)).kpis(0, year_s).ttft_s.count == 0.0
     assert knowing(*answers(0, 50)).model_kpis(R1, 100 * year_s).verbosity_tokens.value == pytest.approx(
@@ -285,7 +285,7 @@ def asked(random: Random) -> Request:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_decisions_are_the_same_before_and_after_a_restart(seed: int) -> None:
-    """Candidates, exclusions, who wins and what is explored; scores to a hundredth, since all is fitted anew."""
+    """Candidates, exclusions and the winner; scores to a hundredth, since all is fitted anew."""
     old, random = busy(seed, 2000), Random(seed)
     new = Knowledge.from_bytes(old.to_bytes(100.0), FLEET, MODELS, SETTINGS, now_s=100.0)
     old.refresh(100.0)

@@ -108,7 +108,7 @@ def test_weights_mean_something_only_in_proportion(
 
 @given(rows, priors, st.floats(0.1, 10))
 def test_no_other_coefficients_fit_better(observed: list[Row], prior: Coefficients, strength: float) -> None:
-    """Where none was left out the fit has the least squared error, the pull of the prior included."""
+    """Where none was left out the fit has the least squared errors, the pull of the prior included."""
 
     def error(at: Coefficients) -> float:
         total = strength * sum((a - b) ** 2 for a, b in zip(at, prior, strict=True))

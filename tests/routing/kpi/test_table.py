@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.routing.kpi.distribution import BUCKETS, GAMMA, Distribution
-from entrepot.routing.kpi.table import POINTS, Table, log_normal_shares
+from entrepot.routing.kpi.table import WEIGHTS, Table, log_normal_shares
 
 LOWEST = 1e-3
 EMPTY = (0.0,) * BUCKETS
@@ -75,13 +75,17 @@ def test_quantiles_and_shares_grow_with_what_is_asked(values: list[float], share
 
 
 def test_the_points_stand_for_the_distribution() -> None:
-    """Sixteen equally likely values; their mean is near that of the samples, and their median the median."""
+    """Values with weights: their mean is near that of the samples, and so is what lies above any of them."""
     random = Random(1)
     values = [random.lognormvariate(0.0, 0.8) for _ in range(5000)]
     table = of(values)
-    assert len(table.points) == POINTS
-    assert fmean(table.points) == pytest.approx(fmean(values), rel=0.05)
-    assert math.sqrt(table.points[7] * table.points[8]) == pytest.approx(1.0, rel=0.05)
+    assert sum(WEIGHTS) == pytest.approx(1.0)
+    assert list(table.points) == sorted(table.points, reverse=True)
+    mean = sum(weight * point for weight, point in zip(WEIGHTS, table.points, strict=True))
+    assert mean == pytest.approx(fmean(values), rel=0.05)
+    for at in (0.5, 1.0, 2.0, 6.0):
+        above = sum(weight for weight, point in zip(WEIGHTS, table.points, strict=True) if point > at)
+        assert above == pytest.approx(sum(value > at for value in values) / len(values), abs=0.08)
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.4), (1.0, 1.0), (20.0, 0.1)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.ledger.entries import Scope
 from entrepot.ledger.keys.budgets import Period
 
@@ -53,6 +54,7 @@ class Created(Struct, frozen=True, tag="create", tag_field="event"):
     team_id: int = 0
     tags: tuple[int, ...] = ()
     usd_per_hour: float | None = None
+    claims: KeyClaims = UNDECLARED
 
 
 class Revoked(Struct, frozen=True, tag="revoke", tag_field="event"):
@@ -115,6 +117,14 @@ class Assigned(Struct, frozen=True, tag="assign", tag_field="event"):
     tags: tuple[int, ...]
 
 
+class Declared(Struct, frozen=True, tag="declare", tag_field="event"):
+    """What rules ask of the sender behind a key was declared anew."""
+
+    at_ns: int
+    key_id: int
+    claims: KeyClaims
+
+
 class Storing(Struct, frozen=True, tag="store-contents", tag_field="event"):
     """From here on the prompts and answers of a key are kept, or are not."""
 
@@ -139,7 +149,8 @@ class TagCreated(Struct, frozen=True, tag="create-tag", tag_field="event"):
     name: str
 
 
-KeyChange = Created | Revoked | Budgeted | Capped | Valued | Limited | Assigned | Storing
+ChangeOfKey = Revoked | Budgeted | Capped | Valued | Limited | Assigned | Storing | Declared
+KeyChange = Created | ChangeOfKey
 Event = KeyChange | BudgetSet | TeamCreated | TagCreated
 decode_event = msgspec.json.Decoder(Event).decode
 encode_event = msgspec.json.Encoder().encode

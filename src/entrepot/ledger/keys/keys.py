@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.errors import DataError
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import Scope
@@ -25,7 +26,9 @@ from entrepot.ledger.keys.events import (
     Budgeted,
     BudgetSet,
     Capped,
+    ChangeOfKey,
     Created,
+    Declared,
     Event,
     KeyCaps,
     KeyChange,
@@ -48,7 +51,7 @@ class Key(Struct, frozen=True):
     Units: `budget_nusd` nano-USD in total and hard, None without such a budget (`KeyRing.budgets` has all);
     `created_ns` Unix nanoseconds; `usd_per_hour` USD per hour of waiting for requests that name no value
     of time, None for the configured one. `team_id` is 0 for a key in no team; `tags` are those that it was
-    given.
+    given; `claims` are what rules ask of its sender.
     """
 
     key_id: int
@@ -63,6 +66,7 @@ class Key(Struct, frozen=True):
     tags: tuple[int, ...] = ()
     stores_contents: bool = False
     usd_per_hour: float | None = None
+    claims: KeyClaims = UNDECLARED
 
 
 def digest_of(secret: str | bytes) -> bytes:
@@ -199,29 +203,16 @@ class KeyRing:
             caps=event.caps,
             team_id=event.team_id,
             tags=event.tags,
+            claims=event.claims,
             usd_per_hour=event.usd_per_hour,
         )
 
     def _changed(self, event: KeyChange) -> Key:
-        key = self.by_id[event.key_id]
-        match event:
-            case Revoked():
-                return msgspec.structs.replace(key, revoked=True)
-            case Budgeted():
-                self._total_of_key(event.key_id, event.budget_nusd)
-                return msgspec.structs.replace(key, budget_nusd=event.budget_nusd)
-            case Capped():
-                return msgspec.structs.replace(key, caps=event.caps)
-            case Valued():
-                return msgspec.structs.replace(key, usd_per_hour=event.usd_per_hour)
-            case Limited():
-                return msgspec.structs.replace(key, limits=event.limits)
-            case Assigned():
-                return msgspec.structs.replace(key, team_id=event.team_id, tags=event.tags)
-            case Storing():
-                return msgspec.structs.replace(key, stores_contents=event.stored)
-            case Created():
-                return self._created(event)
+        if isinstance(event, Created):
+            return self._created(event)
+        if isinstance(event, Budgeted):
+            self._total_of_key(event.key_id, event.budget_nusd)
+        return msgspec.structs.replace(self.by_id[event.key_id], **_changed_fields(event))
 
     def _total_of_key(self, key_id: int, amount_nusd: int | None) -> None:
         self._set_budget(BudgetSet(0, Scope.KEY, key_id, Period.TOTAL, amount_nusd))
@@ -236,6 +227,27 @@ class KeyRing:
         if key is None or event.period is not Period.TOTAL:
             return key
         return msgspec.structs.replace(key, budget_nusd=event.amount_nusd if event.hard else None)
+
+
+def _changed_fields(event: ChangeOfKey) -> dict[str, object]:
+    """Return the fields of a key that an event changes."""
+    match event:
+        case Revoked():
+            return {"revoked": True}
+        case Budgeted():
+            return {"budget_nusd": event.budget_nusd}
+        case Capped():
+            return {"caps": event.caps}
+        case Valued():
+            return {"usd_per_hour": event.usd_per_hour}
+        case Limited():
+            return {"limits": event.limits}
+        case Assigned():
+            return {"team_id": event.team_id, "tags": event.tags}
+        case Storing():
+            return {"stores_contents": event.stored}
+        case Declared():
+            return {"claims": event.claims}
 
 
 def ring_of(path: Path) -> KeyRing:

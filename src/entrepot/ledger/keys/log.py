@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from entrepot.domain.claims import UNDECLARED, KeyClaims
 from entrepot.domain.errors import ConfigError
 from entrepot.ledger.data_dir import DataDir, make_data_dir, write_atomically
 from entrepot.ledger.entries import Scope
@@ -27,6 +28,7 @@ from entrepot.ledger.keys.events import (
     BudgetSet,
     Capped,
     Created,
+    Declared,
     Event,
     KeyCaps,
     KeyChange,
@@ -125,6 +127,7 @@ def create_key(
     team: str | None = None,
     tags: Collection[str] = (),
     usd_per_hour: float | None = None,
+    claims: KeyClaims = UNDECLARED,
 ) -> str:
     """Make a key in the data directory at `path` and return its secret, which is written nowhere.
 
@@ -142,7 +145,10 @@ def create_key(
         secret = SECRET_PREFIX + urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
         digest = digest_of(secret).hex()
         number = max(keys, default=0) + 1
-        log.append(Created(now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, usd_per_hour))
+        created = Created(
+            now_ns, number, name, digest, budget_nusd, caps, team_id, tag_ids, usd_per_hour, claims
+        )
+        log.append(created)
     return secret
 
 
@@ -219,6 +225,15 @@ def set_storing(path: Path, name_or_id: str, now_ns: int, *, stored: bool) -> Ke
     return _change(path, name_or_id, lambda key: Storing(now_ns, key.key_id, stored))
 
 
+def declare_key(path: Path, name_or_id: str, claims_of: Callable[[KeyClaims], KeyClaims], now_ns: int) -> Key:
+    """Change what rules ask of the sender behind a key, and return it as it is now.
+
+    `claims_of` gets what was declared before.
+    Raises: ConfigError when no key in use is called so.
+    """
+    return _change(path, name_or_id, lambda key: Declared(now_ns, key.key_id, claims_of(key.claims)))
+
+
 def assign_key(path: Path, name_or_id: str, team: str | None, tags: Collection[str], now_ns: int) -> Key:
     """Put a key into a team (None: into none), give it tags, and return it as it is now.
 
@@ -260,7 +275,10 @@ def create_tag(path: Path, name: str, now_ns: int) -> int:
 
 
 def erase_key_name(path: Path, key_id: int) -> None:
-    """Forget what a key, revoked or not, was called: its number, digest and budgets stay."""
+    """Forget what a key, revoked or not, was called, and what was declared of its sender.
+
+    Its number, digest and budgets stay.
+    """
     with open_key_log(make_data_dir(path)) as log:
         log.erase(key_id)
 
@@ -298,5 +316,7 @@ def _check_zone(zone: str) -> None:
 
 def _without_name(event: Event, key_id: int) -> Event:
     if isinstance(event, Created) and event.key_id == key_id:
-        return msgspec.structs.replace(event, name=ERASED)
+        return msgspec.structs.replace(event, name=ERASED, claims=UNDECLARED)
+    if isinstance(event, Declared) and event.key_id == key_id:
+        return msgspec.structs.replace(event, claims=UNDECLARED)
     return event

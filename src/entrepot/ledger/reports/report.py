@@ -31,6 +31,7 @@ from entrepot.ledger.reports.usage_query import (
     used,
 )
 from entrepot.ledger.store.store import Store
+from entrepot.routing.decision import POLICY_PREFIX
 
 UNDECLARED = "undeclared"
 NONE = "none"  # a request in no team, without a tag, or from which no rule took an endpoint
@@ -234,7 +235,11 @@ def _groups_of(
             tags = {number: tuple(map(str, tags)) for number, (_, tags) in named.senders.items()}
             return lambda part: tags.get(part.sender_id) or (NONE,)
         case Dimension.RULE:
-            return lambda part: named.rules.get(part.rules_id) or (NONE,)
+            rules = {
+                number: tuple(name for name in names if not name.startswith(POLICY_PREFIX))
+                for number, names in named.rules.items()
+            }
+            return lambda part: rules.get(part.rules_id) or (NONE,)
         case _:
             return lambda part: (str(part.key_id),)
 

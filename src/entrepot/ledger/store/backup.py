@@ -45,7 +45,9 @@ ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 
 _STORE = "ledger.sqlite"
 _KNOWLEDGE = "knowledge.bin"
-_NAMES = re.compile(r"journal/\d{8}\.(seg|seal)|[a-z][a-z0-9_-]*\.(sqlite|jsonl|bin|dump)|format|journal-id")
+_NAMES = re.compile(
+    r"journal/\d{8}\.(seg|seal)|[a-z][a-z0-9_-]*\.(sqlite|jsonl|bin|dump)|policy-[0-9a-f]+\.json|format|journal-id"
+)
 _CHUNK_BYTES = 1 << 20
 _PRIVATE, _PRIVATE_FILE = 0o700, 0o600
 
@@ -216,6 +218,8 @@ def _copy_rest(directory: DataDir, files: _Files) -> None:
     for name in (_KNOWLEDGE, directory.format_file.name, directory.journal_id.name):
         with contextlib.suppress(FileNotFoundError):
             files.put_path(name, directory.path / name)
+    for path in directory.policies:
+        files.put_path(path.name, path)
 
 
 def _take(found: Iterator[tuple[str, _Source, int]], sink: _Sink, source: Path) -> Manifest:

@@ -41,6 +41,7 @@ from entrepot.ledger.store.tables import (
     POSITION,
     PRICES,
     RESERVES,
+    RULES,
 )
 
 REVISION = "0004"  # the last one in migrations/versions; a test compares
@@ -285,8 +286,11 @@ def _revision(connection: Connection) -> str | None:
 def _names(connection: Connection) -> Names:
     endpoints = map(endpoint_from, connection.execute(select(ENDPOINTS)))
     prices = map(prices_from, connection.execute(select(PRICES)))
+    rules = connection.execute(select(RULES.c.rules_id, RULES.c.rules))
     return Names(
-        {name.endpoint_id: name for name in endpoints}, {name.price_version: name for name in prices}
+        {name.endpoint_id: name for name in endpoints},
+        {name.price_version: name for name in prices},
+        {rules_id: tuple(names.split(",")) if names else () for rules_id, names in rules},
     )
 
 

@@ -194,7 +194,7 @@ class Knowledge:
             if measures.limit is not None:
                 measures.limit.refresh(unit)
         for name, of_model in self._model_measures.items():
-            of_model.refresh_caution(self._model_priors[name], model_unit)
+            of_model.refresh_caution(self.model_outlooks[name], self._model_priors[name], model_unit)
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
         self.refresh_due_s = now_s + self._refresh_every_s
 

@@ -9,6 +9,7 @@ from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
+from entrepot.routing.kpi.table import Table, log_normal_shares
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
 from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Level, Verbosity
 
@@ -35,6 +36,9 @@ ASSUMED_DOUBT = 0.7
 
 ANSWER_SPREAD = 1.0
 """Of the logarithm of single answers, for how much another one teaches."""
+
+BYTES_SPREAD = 0.25
+"""Standard deviation of the logarithm of the bytes per token, until measured: prose, markup, code."""
 
 LOWEST_BYTES_PER_TOKEN = 0.01
 
@@ -101,6 +105,7 @@ class ModelMeasures:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         verbosity = self.verbosity
         weight = verbosity.parts.weight
+        self._tabled = min(self._tabled, weight)  # it was faded meanwhile
         if weight - self._tabled > TABLE_PART * weight:
             self._tabled = weight
             verbosity.table = verbosity.tabled(unit)
@@ -124,8 +129,11 @@ class ModelMeasures:
             return (told.total + SUCCESS_PSEUDO_COUNT * declared) / (told.weight + SUCCESS_PSEUDO_COUNT)
         return told.total / told.weight if told.weight >= SUCCESS_PSEUDO_COUNT else None
 
-    def refresh_caution(self, priors: ModelPriors, unit: float) -> None:
+    def refresh_caution(self, outlook: ModelOutlook, priors: ModelPriors, unit: float) -> None:
         """Find the cautious figures again: quantiles, which are too slow for each observation."""
+        usual = log_normal_shares(LOWEST_BYTES_PER_TOKEN, priors.bytes_per_token.value, BYTES_SPREAD)
+        tokens = self.bytes_per_token.weight / self.prompts if self.prompts else 1.0
+        outlook.bytes_per_token = Table(self.bytes_per_token, usual, PSEUDO_COUNT * unit * tokens)
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
         trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)

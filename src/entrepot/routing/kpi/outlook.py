@@ -82,11 +82,12 @@ class ModelOutlook:
 
     Units: `verbosity_tokens` output tokens per choice, to which `verbosity.factor` is in proportion;
     `cautious_verbosity_tokens` such that one answer in a hundred has more; tokens per byte of the request
-    body, expected and such that a prompt seldom (1 in 20) has more; `doubt` is the standard deviation of the
-    logarithm of the mean verbosity.
+    body, expected and such that a prompt seldom (1 in 20) has more; `bytes_per_token` is how they are
+    distributed; `doubt` is the standard deviation of the logarithm of the mean verbosity.
     """
 
     __slots__ = (
+        "bytes_per_token",
         "cautious_tokens_per_byte",
         "cautious_verbosity_tokens",
         "doubt",
@@ -94,6 +95,8 @@ class ModelOutlook:
         "verbosity",
         "verbosity_tokens",
     )
+
+    bytes_per_token: Table
 
     def __init__(self, verbosity: Verbosity) -> None:
         self.verbosity = verbosity

@@ -15,12 +15,30 @@ from entrepot.routing.kpi.distribution import BUCKETS, CENTRES, GAMMA, Distribut
 
 _WIDTH = log(GAMMA)
 
-POINTS = 16
-"""Equally likely values that stand for a distribution in a sum over it: each for a sixteenth of it."""
+_STEPS = ((0.5, 4), (0.75, 4), (0.9, 6), (0.97, 6), (0.99, 4), (0.999, 3), (1.0, 1))
+"""Up to which share of a distribution it is represented by how many values: finely where limits are set."""
+
+
+def _points() -> tuple[tuple[float, float], ...]:
+    """Return (share, weight) of the values that stand for a distribution in a sum over it, highest first."""
+    points, begin = [], 0.0
+    for end, count in _STEPS:
+        width = (end - begin) / count
+        points += [(begin + (place + 0.5) * width, width) for place in range(count)]
+        begin = end
+    return tuple(reversed(points))
+
+
+_POINTS = _points()
+WEIGHTS = tuple(weight for _, weight in _POINTS)
+"""Of the `points` of every table, in their order."""
 
 
 class Table:
-    """The blended distribution of a positive quantity. Units: those of the quantity."""
+    """The blended distribution of a positive quantity.
+
+    Units: those of the quantity. `points` stand for it in a sum over it, highest first, with `WEIGHTS`.
+    """
 
     __slots__ = ("_lowest", "_running", "_running_values", "_whole", "mean", "points")
 
@@ -32,7 +50,7 @@ class Table:
         self._running_values: list[float] = list(accumulate(map(mul, weights, CENTRES)))
         self._whole = self._running[-1] or 1.0
         self.mean = self._lowest * self._running_values[-1] / self._whole
-        self.points = tuple(self.quantile((point + 0.5) / POINTS) for point in range(POINTS))
+        self.points = tuple(self.quantile(share) for share, _ in _POINTS)
 
     def share_up_to(self, value: float) -> float:
         """Return the share of the distribution that `value` is not exceeded by."""

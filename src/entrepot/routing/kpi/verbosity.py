@@ -19,8 +19,8 @@ PSEUDO_COUNT = 5.0
 """How many answers a level has to have before it counts as much as what is expected without it."""
 
 PRIOR_PSEUDO_COUNT = 2.0
-"""What was declared or assumed of a model counts as so many of its answers: the variance of the logarithm of a
-single answer (`ASSUMED_SPREAD`, 1) over that of a declared mean (twofold either way, 0.7 squared)."""
+"""What was declared or assumed of a model counts as so many of its answers: the variance of the logarithm of
+a single answer (`ASSUMED_SPREAD`, 1) over that of a declared mean (twofold either way, 0.7 squared)."""
 
 WINDOW = 512.0
 """A level rests on at most about as many answers: when a mix of prompts changes, it follows within hundreds.
@@ -40,6 +40,12 @@ HALF_LIFE_S = 86_400.0
 
 MOST_LEVELS = 8192
 """Keys, and keys with tags, that are remembered per model; the least recently seen is forgotten."""
+
+PARTS_WINDOW = 1024.0
+"""The same for how answers spread, of whatever prompts."""
+
+FADED_AT = 1.125
+"""How far a window is passed before all of it is faded at once: fading a distribution takes a while."""
 
 LOWEST_PART = 0.001
 ASSUMED_SPREAD = 1.0
@@ -207,6 +213,8 @@ class Verbosity:
             tokens = part * expected
         else:
             self.parts.add(part, weight)
+        if self.parts.weight > FADED_AT * PARTS_WINDOW * weight:
+            self.parts.scale(PARTS_WINDOW * weight / self.parts.weight)
         watched = self._each_level(tokens, prior_tokens, prompt_tokens, sender, now_s, censored=censored)
         self._watch(watched, part)
 
