@@ -1,8 +1,8 @@
 """Whether forecasts are as sure as they say: how many outcomes lie inside the intervals given for them.
 
-Of every few requests the intervals of its first choice are worked out when it is chosen, as a page would show
-them, and held against what the answer then cost and how long it took. Attempts that fail have no answer and
-no part in it.
+Of every few requests the intervals of its first choice are worked out when it is chosen, as a page would
+show them, and held against what the answer then cost and how long it took. Attempts that fail have no answer
+and no part in it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from zlib import crc32
 
 import pytest
@@ -13,11 +14,14 @@ from msgspec.structs import replace
 from entrepot.domain.endpoint import Endpoint, Model
 from entrepot.domain.estimate import Basis
 from entrepot.domain.outcome import Outcome
+from entrepot.domain.request import Request, Slo
+from entrepot.routing.choose import Router
+from entrepot.routing.decision import Decision
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.kpi.observation import Observation
-from entrepot.routing.kpi.state import FORMAT_VERSION, KnowledgeState
+from entrepot.routing.kpi.state import FORMAT_VERSION, MOST_KEPT_LEVELS, KnowledgeState
 from entrepot.routing.settings import RoutingSettings
-from tests.routing.builders import R1, declared, endpoint, seen
+from tests.routing.builders import R1, chat, declared, endpoint, seen
 
 SETTINGS = RoutingSettings(half_life_s=100.0)
 MODELS = {R1: Model(R1, verbosity_tokens=declared(700.0))}
@@ -212,7 +216,7 @@ def test_knowledge_of_another_format_is_refused() -> None:
 
 
 def test_a_gateway_that_slept_for_a_year_still_tells_its_estimates() -> None:
-    """Weights do not overflow in thousands of half-lives of silence; a model is as wordy as before."""
+    """Weights do not overflow in thousands of half-lives of silence; a model is as wordy as it was."""
     year_s = 365 * 86_400.0
     assert knowing(*answers(0, 50)).kpis(0, year_s).ttft_s.count == 0.0
     assert knowing(*answers(0, 50)).model_kpis(R1, 100 * year_s).verbosity_tokens.value == pytest.approx(
@@ -235,3 +239,98 @@ def test_a_flipped_byte_is_refused(data: st.DataObject) -> None:
     kept[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ValueError, match="checksum"):
         Knowledge.from_bytes(bytes(kept), FLEET, MODELS, SETTINGS)
+
+
+def busy(seed: int, count: int, *, keys: int = 50) -> Knowledge:
+    """Return knowledge of traffic as it comes: three hosts, keys and tags, failures, cuts, cached prompts."""
+    random = Random(seed)
+    knowledge = Knowledge(FLEET, MODELS, SETTINGS)
+    for step in range(count):
+        index, key = random.randrange(3), random.randrange(1, keys + 1)
+        outcome = random.choices(
+            [Outcome.OK, Outcome.FAILED, Outcome.CANCELLED, Outcome.RATE_LIMITED], [90, 4, 4, 2]
+        )
+        begun = outcome[0] in (Outcome.OK, Outcome.CANCELLED)
+        tokens, prompt_tokens = int(300 * random.lognormvariate(0, 0.8)) + 1, random.randrange(20, 30_000)
+        knowledge.observe(
+            Observation(
+                index,
+                0.05 * step,
+                outcome[0],
+                3.0 * random.lognormvariate(0, 0.5),
+                ttft_s=(1.0 + index) * random.lognormvariate(0, 0.4) if begun else None,
+                tpot_s=0.01 * random.lognormvariate(0, 0.3) if begun else None,
+                prompt_bytes=4 * prompt_tokens,
+                prompt_tokens=prompt_tokens if begun else None,
+                cached_tokens=prompt_tokens // 3 if begun else 0,
+                output_tokens=tokens if begun else None,
+                wire_bytes=200 * tokens if begun else 0,
+                in_flight=random.randrange(40),
+                known_tokens=prompt_tokens / 2,
+                censored=random.random() < 0.1,
+                key_id=key,
+                tag_id=random.randrange(3),
+            )
+        )
+    return knowledge
+
+
+def asked(random: Random) -> Request:
+    """Return a request of some key, with or without limits."""
+    slo = Slo(answer_s=random.choice([None, 8.0]), usd_per_hour=random.choice([0.0, 5.0]), probability=0.5)
+    limit = random.choice([None, 64, 2000])
+    request = chat(prompt_bytes=random.randrange(100, 90_000), max_output_tokens=limit, slo=slo)
+    return replace(request, key_id=random.randrange(60), tag_id=random.randrange(3))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_decisions_are_the_same_before_and_after_a_restart(seed: int) -> None:
+    """Candidates, exclusions and the winner; scores to a hundredth, since all is fitted anew."""
+    old, random = busy(seed, 2000), Random(seed)
+    new = Knowledge.from_bytes(old.to_bytes(100.0), FLEET, MODELS, SETTINGS, now_s=100.0)
+    old.refresh(100.0)
+    routers = [Router(FLEET, MODELS, SETTINGS, knowledge) for knowledge in (old, new)]
+    for _ in range(100):
+        request, draw = asked(random), random.random()
+        before, after = (router.decide(request, now_s=100.0, draw=draw) for router in routers)
+        assert type(before) is type(after)
+        if isinstance(before, Decision) and isinstance(after, Decision):
+            assert before.rules == after.rules
+            scores = {one.endpoint_index: one.score for one in before.candidates}
+            assert {one.endpoint_index: one.score for one in after.candidates} == pytest.approx(
+                scores, rel=0.01
+            )
+            if min(scores.values()) * 1.02 < sorted([*scores.values(), 1e9])[1]:
+                assert before.winner.endpoint_index == after.winner.endpoint_index
+
+
+def test_knowledge_stays_small_under_heavy_use() -> None:
+    """At most 64 KiB for each endpoint and each model, though ten thousand keys have asked."""
+    knowledge = busy(1, 30_000, keys=10_000)
+    assert len(knowledge.to_bytes(1500.0)) <= 64 * 1024 * (len(FLEET) + len(MODELS))
+    only_model = Knowledge((), MODELS, SETTINGS)
+    only_model._model_measures = knowledge._model_measures
+    assert len(only_model.to_bytes(1500.0)) <= 64 * 1024
+
+
+def test_the_keys_that_asked_last_are_kept() -> None:
+    """Of more keys than are kept the latest come back with what was learned of them, the first do not."""
+    knowledge = knowing()
+    for key in range(1, MOST_KEPT_LEVELS + 500):
+        for one in answers(0, 1):
+            knowledge.observe(replace(one, key_id=key, output_tokens=3000))
+    new = Knowledge.from_bytes(knowledge.to_bytes(0.0), FLEET, MODELS, SETTINGS)
+    levels = new._model_measures[R1].verbosity.levels
+    assert len(levels) == MOST_KEPT_LEVELS
+    assert (MOST_KEPT_LEVELS + 499, 0) in levels
+    assert (1, 0) not in levels
+
+
+def test_what_senders_told_of_answers_survives_a_restart() -> None:
+    """The share of useful answers is as dear as what it divides."""
+    knowledge = knowing()
+    for number in range(100):
+        knowledge.judged(R1, succeeded=number % 4 > 0, now_s=0.0)
+    new = Knowledge.from_bytes(knowledge.to_bytes(0.0), FLEET, MODELS, SETTINGS)
+    assert new.success_share(R1, None) == knowledge.success_share(R1, None) == pytest.approx(0.75, abs=0.02)
+    knowledge.judged("nobody/knows", succeeded=True, now_s=0.0)

@@ -75,14 +75,17 @@ def test_quantiles_and_shares_grow_with_what_is_asked(values: list[float], share
 
 
 def test_the_points_stand_for_the_distribution() -> None:
-    """With their weights they have the mean of the samples; the longest come first."""
+    """Values with weights: their mean is near that of the samples, and so is what lies above any of them."""
     random = Random(1)
     values = [random.lognormvariate(0.0, 0.8) for _ in range(5000)]
     table = of(values)
     assert sum(WEIGHTS) == pytest.approx(1.0)
-    mean = sum(weight * point for point, weight in zip(table.points, WEIGHTS, strict=True))
-    assert mean == pytest.approx(fmean(values), rel=0.05)
     assert list(table.points) == sorted(table.points, reverse=True)
+    mean = sum(weight * point for weight, point in zip(WEIGHTS, table.points, strict=True))
+    assert mean == pytest.approx(fmean(values), rel=0.05)
+    for at in (0.5, 1.0, 2.0, 6.0):
+        above = sum(weight for weight, point in zip(WEIGHTS, table.points, strict=True) if point > at)
+        assert above == pytest.approx(sum(value > at for value in values) / len(values), abs=0.08)
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.4), (1.0, 1.0), (20.0, 0.1)])

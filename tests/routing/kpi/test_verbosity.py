@@ -80,7 +80,7 @@ def test_a_model_s_mean_moves_from_the_prior_to_its_answers() -> None:
 @pytest.mark.parametrize("sender", [NOBODY, (3, 0), (3, 2)])
 @pytest.mark.parametrize("tokens", [10.0, 1000.0, 5000.0, 20_000.0])
 def test_one_surprise_is_not_counted_at_every_level(tokens: float, sender: tuple[int, int]) -> None:
-    """An answer of 5,000 tokens for 500 lets expect at most so many, however many levels learn."""
+    """5,000 tokens where 500 were expected let expect at most as many, however many levels learn."""
     answers = Answers().see(tokens, sender=sender)
     between = sorted((PRIOR, tokens))
     assert between[0] <= answers.expected(sender) <= between[1]
@@ -166,7 +166,7 @@ def test_a_jump_of_a_model_is_followed_within_some_dozens() -> None:
 
 @pytest.mark.parametrize("cut_at", [150.0, 300.0, 600.0])
 def test_cut_answers_count_as_at_least(cut_at: float) -> None:
-    """Of answers cut at less than their mean the mean is found far better than by what is left."""
+    """The mean of answers that a limit cuts at less than it is found far better than by what is left."""
     expected = fmean(
         Answers(seed=seed).see(600.0, 300, spread=1.0).see(600.0, 1200, spread=1.0, cut_at=cut_at).expected()
         for seed in range(8)
