@@ -31,10 +31,11 @@ def after(*observations: Observation) -> ModelOutlook:
     measures = ModelMeasures(PRIORS, Classes())
     outlook = ModelOutlook(measures.verbosity)
     measures.refresh(outlook, PRIORS, 1.0)
+    measures.refresh_caution(outlook, PRIORS, 1.0)
     for one in observations:
         measures.observe(one, 1.0, PRIORS, output_tokens=one.output_tokens or 0, prompt_tokens=PROMPT_TOKENS)
-        measures.refresh_caution(outlook, PRIORS, 1.0)
         measures.refresh(outlook, PRIORS, 1.0)
+        measures.refresh_caution(outlook, PRIORS, 1.0)
     return outlook
 
 

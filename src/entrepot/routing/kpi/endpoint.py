@@ -47,7 +47,7 @@ LEAST_DOUBT = 0.15
 """Spread of a single observation at the least, when it is asked how much another one would teach."""
 
 TABLE_PART = 1.0 / 12.0
-"""Tables are made again when their samples have grown by this part."""
+"""Tables are made again when their samples have grown, or faded, by this part."""
 
 ASSUMED_TOKENS_PER_BYTE = 1 / 200
 """Of a stream: a chunk of a chat answer with one token has about 200 bytes."""
@@ -104,7 +104,18 @@ class EndpointMeasures:
     lately.
     """
 
-    __slots__ = (*_SUMS, "_tabled", "answers", "last_at_s", "limit", "run", "run_at_s", "tpot", "ttft")
+    __slots__ = (
+        *_SUMS,
+        "_tabled",
+        "_tabled_until",
+        "answers",
+        "last_at_s",
+        "limit",
+        "run",
+        "run_at_s",
+        "tpot",
+        "ttft",
+    )
 
     observations: float
     trials: float
@@ -136,7 +147,7 @@ class EndpointMeasures:
         self.last_at_s: float | None = None
         self.run = 0.0
         self.run_at_s = 0.0
-        self._tabled = -1.0
+        self._tabled = self._tabled_until = 0.0
         self.restore_sums([0.0] * len(_SUMS))
 
     def observe(self, seen: Observation, weight: float, outlook: Outlook, prompt_tokens: float) -> None:
@@ -303,8 +314,8 @@ class EndpointMeasures:
         level, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
         outlook.tpot_s = level if level > LOWEST_S else LOWEST_S
         weight = self.answers.weight
-        if weight - self._tabled > TABLE_PART * weight or self._tabled < 0.0:
-            self._tabled = weight
+        if weight - self._tabled > TABLE_PART * weight or unit > self._tabled_until:
+            self._tabled, self._tabled_until = weight, unit * (1.0 + TABLE_PART)
             self.tabulate(outlook, unit)
 
     def _refresh_precision(
@@ -323,7 +334,6 @@ class EndpointMeasures:
         """Make the fits again though nothing was observed: what was has faded."""
         self.ttft.refit(priors.ttft, unit)
         self.tpot.refit(priors.tpot, unit)
-        self._tabled = -1.0
 
     def tabulate(self, outlook: Outlook, unit: float) -> None:
         """Make the tables of the distributions again."""
@@ -385,6 +395,7 @@ class EndpointMeasures:
         self.tpot.scale(factor)
         self.answers.scale(factor)
         self._tabled *= factor
+        self._tabled_until *= factor
         if self.limit is not None:
             self.limit.scale(factor)
         late = self.late_share  # a share, not a weight

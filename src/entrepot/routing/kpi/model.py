@@ -109,15 +109,17 @@ class ModelMeasures:
         if weight - self._tabled > TABLE_PART * weight:
             self._tabled = weight
             verbosity.table = verbosity.tabled(unit)
+            self._refresh_longest(outlook, priors)
         outlook.verbosity_tokens = verbosity.mean_tokens(priors.verbosity_tokens.value)
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
-        table = verbosity.table
-        usual = verbosity.usual_tokens(priors.verbosity_tokens.value)
-        outlook.cautious_verbosity_tokens = usual * table.quantile(LONG_SHARE) / table.mean
         precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
         outlook.doubt = precision**-0.5
+
+    def _refresh_longest(self, outlook: ModelOutlook, priors: ModelPriors) -> None:
+        table, usual = self.verbosity.table, self.verbosity.usual_tokens(priors.verbosity_tokens.value)
+        outlook.cautious_verbosity_tokens = usual * table.quantile(LONG_SHARE) / table.mean
 
     def success_share(self, declared: float | None) -> float | None:
         """Return the share of answers that their senders called of use, None when nobody says anything of it.
@@ -134,6 +136,7 @@ class ModelMeasures:
         usual = log_normal_shares(LOWEST_BYTES_PER_TOKEN, priors.bytes_per_token.value, BYTES_SPREAD)
         tokens = self.bytes_per_token.weight / self.prompts if self.prompts else 1.0
         outlook.bytes_per_token = Table(self.bytes_per_token, usual, PSEUDO_COUNT * unit * tokens)
+        self._refresh_longest(outlook, priors)
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
         trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)

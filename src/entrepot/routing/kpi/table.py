@@ -40,7 +40,7 @@ class Table:
     Units: those of the quantity. `points` stand for it in a sum over it, highest first, with `WEIGHTS`.
     """
 
-    __slots__ = ("_lowest", "_running", "_running_values", "_whole", "mean", "points")
+    __slots__ = ("_lowest", "_points", "_running", "_running_values", "_whole", "mean")
 
     def __init__(self, samples: Distribution, assumed: Sequence[float], pseudo: float) -> None:
         """Blend `samples` with the shares `assumed` of its buckets, which have the weight `pseudo` in all."""
@@ -50,7 +50,14 @@ class Table:
         self._running_values: list[float] = list(accumulate(map(mul, weights, CENTRES)))
         self._whole = self._running[-1] or 1.0
         self.mean = self._lowest * self._running_values[-1] / self._whole
-        self.points = tuple(self.quantile(share) for share, _ in _POINTS)
+        self._points: tuple[float, ...] = ()
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Return the values that stand for the distribution; made when first asked for."""
+        if not self._points:
+            self._points = tuple(self.quantile(share) for share, _ in _POINTS)
+        return self._points
 
     def share_up_to(self, value: float) -> float:
         """Return the share of the distribution that `value` is not exceeded by."""
