@@ -322,8 +322,9 @@ def test_what_is_little_known_and_may_be_better_is_explored() -> None:
 
 
 def test_a_host_that_would_need_luck_is_seldom_explored() -> None:
-    """A host that costs half as much again is the better one at one draw in eight, as far as is known."""
-    router = router_of(endpoint("known"), endpoint("new", prices("0.55", "16")), settings=RoutingSettings())
+    """A host that declares nothing and costs half as much again is the better one at one draw in eight."""
+    new = endpoint("new", prices("0.55", "12"), ttft_s=None, tokens_per_s=None)
+    router = router_of(endpoint("known"), new, settings=RoutingSettings())
     for step in range(40):
         router.knowledge.observe(seen(0, 0.1 * step, ttft_s=1.0, tpot_s=0.02, prompt_tokens=0))
     explored = 0

@@ -6,13 +6,13 @@ import pytest
 
 from entrepot.domain.outcome import BLAMED, Outcome
 from entrepot.routing.kpi.endpoint import (
-    ASSUMED_DOUBT,
     BOUND_TOKENS_PER_BYTE,
     FAILURE_FLOOR_S,
     EndpointMeasures,
 )
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import Outlook
+from entrepot.routing.kpi.priors import ASSUMED_DOUBT
 from tests.routing.builders import priors_of, seen
 
 PRIORS = priors_of(ttft_s=2.0, tpot_s=0.02)

@@ -7,7 +7,7 @@ from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.load_limit import LoadLimit
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import Outlook
-from entrepot.routing.kpi.priors import Priors
+from entrepot.routing.kpi.priors import ASSUMED_DOUBT, Priors
 from entrepot.routing.kpi.regression import TOKENS_PER_UNIT
 from entrepot.routing.kpi.table import Table, log_normal_shares
 from entrepot.routing.kpi.timing import ASSUMED_SPREAD, LOWEST_PART, LOWEST_S, PSEUDO_COUNT, Timing
@@ -42,10 +42,6 @@ LATE_DEVIATIONS = 3.5
 
 LATE_SPREAD = 5.6
 """The square root of the attempts that the late share rests on."""
-
-ASSUMED_DOUBT = 0.5
-"""Standard deviation of the logarithm of a level that was declared or is that of a typical peer: two hosts of
-three lie within 1.6 times of it."""
 
 LEAST_DOUBT = 0.15
 """Spread of a single observation at the least, when it is asked how much another one would teach."""
@@ -250,7 +246,7 @@ class EndpointMeasures:
     ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         self._refresh_timing(outlook, priors, unit)
-        self._refresh_precision(outlook, unit, now_s, half_life_s)
+        self._refresh_precision(outlook, priors.doubt, unit, (now_s, half_life_s))
         pseudo = PSEUDO_COUNT * unit
         outlook.observations = (
             int(100.0 * self.observations / unit + 0.5) / 100.0
@@ -311,12 +307,15 @@ class EndpointMeasures:
             self._tabled = weight
             self.tabulate(outlook, unit)
 
-    def _refresh_precision(self, outlook: Outlook, unit: float, now_s: float, half_life_s: float) -> None:
+    def _refresh_precision(
+        self, outlook: Outlook, doubt: float, unit: float, age: tuple[float, float]
+    ) -> None:
         """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer."""
         ttft = self.ttft
         spread = max(ttft.log_spread, self.tpot.log_spread, LEAST_DOUBT)
         outlook.precision_per_use = 1.0 / (spread * spread)
-        precision = 1.0 / ASSUMED_DOUBT**2 + ttft.weight / unit * outlook.precision_per_use
+        now_s, half_life_s = age
+        precision = 1.0 / doubt**2 + ttft.weight / unit * outlook.precision_per_use
         silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
         outlook.precision = 1.0 / (1.0 / precision + ASSUMED_DOUBT**2 * silent)
 

@@ -16,12 +16,18 @@ from entrepot.routing.kpi.regression import TOKENS_PER_UNIT, Coefficients
 from entrepot.routing.kpi.timing import PSEUDO_COUNT, Timing, level_of
 from entrepot.routing.settings import RoutingSettings
 
+ASSUMED_DOUBT = 0.5
+"""Of a level that is that of a typical peer: two hosts of three lie within 1.6 times of it."""
+
+DECLARED_DOUBT = 0.3
+"""Of one that was declared or published: two of three within 1.35 times."""
+
 
 class Priors(Struct, frozen=True):
     """What stands in for the measures of one endpoint, with its basis.
 
     Units: seconds, seconds per token, a share of 1. `ttft` and `tpot` are the same as coefficients of the
-    fit.
+    fit; `doubt` is the standard deviation of the logarithm of both.
     """
 
     ttft_s: Estimate
@@ -29,6 +35,7 @@ class Priors(Struct, frozen=True):
     failure_share: Estimate
     ttft: Coefficients
     tpot: Coefficients
+    doubt: float = ASSUMED_DOUBT
 
 
 class ModelPriors(Struct, frozen=True):
@@ -63,6 +70,7 @@ def declared_priors(endpoint: Endpoint, settings: RoutingSettings) -> Priors:
         failure_share=_assumed(settings.assumed_failure_share),
         ttft=(ttft_s.value, per_unit_s, 0.0, 0.0),
         tpot=(tpot_s.value, 0.0, 0.0, 0.0),
+        doubt=DECLARED_DOUBT if ttft is not None and speed is not None else ASSUMED_DOUBT,
     )
 
 
