@@ -135,7 +135,7 @@ def test_requests_endpoints_report_and_audit_work_beside_a_running_gateway(here:
     assert answer.headers["x-request-id"][4:20] in here.command("requests")
     hosts = {endpoint["host"] for endpoint in here.ask("endpoints")}
     assert hosts == {*SIX_HOSTS, "local", "simulated"}
-    table = here.command("endpoints", R1)
+    table = here.command("endpoints", "--model", R1)
     assert all(host in table for host in SIX_HOSTS)
     report = here.ask("ledger", "report", "--by", "host")
     assert report["total"]["requests"] >= 1
