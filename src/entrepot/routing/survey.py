@@ -16,6 +16,7 @@ from entrepot.routing.eligible import size_exclusion, slo_exclusion
 from entrepot.routing.forecast import Forecast, Option, Size, forecast, misses, share_in_time, size
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.rank import two_least
+from entrepot.routing.score import score
 
 _LEAST = 1e-12
 
@@ -148,8 +149,8 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     """Return the candidates with their scores, in the order of the survey.
 
     The fallback of each is the one of the others that would cost least if it answered, of whatever model
-    was asked for; one that may have none (`alone`) is asked again. The score is `rank.expected_score`,
-    written out; the doubt of an endpoint is in the waiting, that of a model's verbosity in all.
+    was asked for; one that may have none (`alone`) is asked again. The doubt of an endpoint is in the
+    waiting, that of a model's verbosity in all.
     """
     expectations = list(zip(survey.options, survey.forecasts, strict=True))
     bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in expectations]
@@ -160,14 +161,14 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     candidates = []
     for place, ((at, expected), base) in enumerate(zip(expectations, bases, strict=True)):
         of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
-        dollars, waiting, p_failure = expected.dollars, usd_per_s * expected.seconds, expected.p_failure
         fallback = (base if alone else second if base == least else least) * success
-        failed = expected.dollars_wasted + usd_per_s * expected.failure_s + fallback
+        dollars, seconds, p_failure = expected.dollars, expected.seconds, expected.p_failure
+        wasted, failure_s = expected.dollars_wasted, expected.failure_s
         doubt = 1.0 / sqrt(outlook.precision + outlook.in_flight * outlook.precision_per_use)
         if several or outlook.p_doubt:
-            failing = outlook.p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
-            doubt *= waiting / (dollars + waiting + _LEAST) if several else 1.0
-            doubt = hypot(doubt, failing, of.doubt if several else 0.0)
+            failed = wasted + usd_per_s * failure_s + fallback
+            of_model = of.doubt if several else None
+            doubt = _whole_doubt(doubt, outlook.p_doubt, of_model, (dollars, usd_per_s * seconds, failed))
         candidates.append(
             Candidate(
                 at.index,
@@ -177,9 +178,9 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
                 expected.tpot_s,
                 of.output_tokens,
                 p_failure,
-                expected.dollars_wasted,
-                expected.failure_s,
-                ((1.0 - p_failure) * (dollars + waiting) + p_failure * failed) / success,
+                wasted,
+                failure_s,
+                score(dollars, seconds, usd_per_s, p_failure, wasted, failure_s, fallback) / success,
                 of.prompt_tokens,
                 expected.cached_tokens,
                 at.cached_nusd_per_mtok,
@@ -194,6 +195,21 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
             )
         )
     return candidates
+
+
+def _whole_doubt(
+    doubt: float, p_doubt: float, of_model: float | None, costs: tuple[float, float, float]
+) -> float:
+    """Return the doubt of what is unsure in a score: the waiting, failing, the model's verbosity.
+
+    Units: `costs` are the dollars of an answer, its waiting and a failure, all in USD. `of_model` is None
+    where all candidates are of one model, whose answers are as long everywhere.
+    """
+    dollars, waiting, failed = costs
+    failing = p_doubt * (failed - dollars) / (waiting + failed + _LEAST)
+    if of_model is None:
+        return hypot(doubt, failing)
+    return hypot(doubt * waiting / (dollars + waiting + _LEAST), failing, of_model)
 
 
 def _demotion(expected: Forecast, preferences: Preferences) -> int:
