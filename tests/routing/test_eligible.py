@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from entrepot.domain.endpoint import Endpoint, Operation
+from entrepot.domain.errors import Refusal
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.request import MaxPrice, Preferences, Request, Slo
 from entrepot.routing.decision import Decision, Exclusion, ExclusionReason
@@ -113,7 +114,7 @@ ROWS: list[Row] = [
     ),
     (Reason.TTFT, HOST, chat(slo=Slo(ttft_s=1.9)), "begin only after 3."),
     (Reason.TOKENS_PER_S, HOST, chat(slo=Slo(tokens_per_s=51.0)), "write only 32"),
-    (Reason.ANSWER_TIME, HOST, chat(slo=Slo(answer_s=61.9)), "over the limit of 61.9 s"),
+    (Reason.IN_TIME, HOST, chat(slo=Slo(answer_s=61.9)), "under 90.0%"),
     (Reason.IN_TIME, FAILING, chat(slo=Slo(answer_s=FAILURE_S, probability=0.8)), "failures counted"),
     (Reason.NO_FALLBACKS, HOST, chat(preferences=Preferences(allow_fallbacks=False)), "without fallbacks"),
 ]
@@ -144,7 +145,16 @@ def test_each_rule_excludes_and_says_why(
 
 def test_the_table_has_a_row_for_every_reason() -> None:
     """A reason that is added without a test fails here."""
-    assert {reason for reason, *_ in ROWS} == set(ExclusionReason)
+    assert {reason for reason, *_ in ROWS} == set(ExclusionReason) - {Reason.ANSWER_TIME}
+
+
+def test_a_refusal_says_within_which_time_an_answer_is_to_be_had() -> None:
+    """Where somebody serves the probability is told; the time itself takes long to find."""
+    refusal = router_of(HOST).decide(chat(slo=Slo(answer_s=30.0)), now_s=0.0, draw=1.0)
+    assert isinstance(refusal, Refusal)
+    assert refusal.param == "slo.answer_s"
+    assert "over the limit of 30 s" in refusal.message
+    assert "the soonest answer may take" in refusal.message
 
 
 @pytest.mark.parametrize("wish", [request for _, _, request, _ in ROWS])

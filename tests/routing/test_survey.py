@@ -56,7 +56,7 @@ def test_the_lower_mean_with_the_wider_spread_is_refused_where_certainty_is_aske
     assert hosts(router, decide(router, request, now_s=40.0)) == ["wild", "steady"]
     sure = decide(router, replace(request, slo=Slo(answer_s=14.0, probability=0.97)), now_s=40.0)
     assert hosts(router, sure) == ["steady"]
-    assert [gone.reason for gone in sure.excluded] == [ExclusionReason.ANSWER_TIME]
+    assert [gone.reason for gone in sure.excluded] == [ExclusionReason.IN_TIME]
     assert sure.winner.p_in_time >= 0.97
 
 

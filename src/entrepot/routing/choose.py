@@ -132,7 +132,8 @@ class Router:
         if not survey.options:
             nearest = nearest_survey(request, plan, known) if request.slo.serves_nearest else None
             if nearest is None:
-                excluded = (*plan.excluded, *survey.excluded)
+                told = survey if request.slo.answer_s is None else surveyed(request, plan, known, tells=True)
+                excluded = (*plan.excluded, *told.excluded)
                 return self._refused(request, excluded, needs_price=needs_price)
             survey, ranking = nearest, Ranking.NEAREST
         usd_per_s = self._value_of_time(request.slo, plan.ranking)

@@ -4,7 +4,7 @@ Apart from `choose`, which says in what order things are asked; here they are wo
 of each request, so that this is where time is spent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import hypot, sqrt
 
 from msgspec import Struct
@@ -19,6 +19,8 @@ from entrepot.routing.rank import two_least
 from entrepot.routing.score import score
 
 _LEAST = 1e-12
+_SELDOM = 0.005
+"""Below it a failure and what comes after it cannot decide whether a limit of time is kept."""
 
 
 class Plan(Struct, frozen=True):
@@ -51,10 +53,11 @@ class Survey(Struct):
     missed: list[float]
 
 
-def surveyed(request: Request, plan: Plan, known: Mapping[int, float]) -> Survey:
+def surveyed(request: Request, plan: Plan, known: Mapping[int, float], *, tells: bool = False) -> Survey:
     """Return which options the request fits within its limits, and what is expected of each.
 
-    `known` has the bytes of its beginning that endpoints were sent lately, by index.
+    `known` has the bytes of its beginning that endpoints were sent lately, by index; `tells` has the
+    exclusions say what could be had.
     """
     survey = Survey(_sizes(request, plan), [], [], [], [], [])
     sizes, slo, most = survey.sizes, request.slo, request.max_output_tokens
@@ -72,7 +75,7 @@ def surveyed(request: Request, plan: Plan, known: Mapping[int, float]) -> Survey
                 continue
         survey.excluded.append(exclusion)
     if slo.answer_s is not None:
-        _keep_in_time(request, survey, slo.answer_s)
+        _keep_in_time(request, survey, slo.answer_s, tells=tells)
     return survey
 
 
@@ -92,33 +95,44 @@ def _known_tokens(request: Request, of: Size, known: float | None) -> float:
     return 0.0 if known is None else of.prompt_tokens * known / request.text_bytes
 
 
-def _keep_in_time(request: Request, survey: Survey, answer_s: float) -> None:
+def _keep_in_time(request: Request, survey: Survey, answer_s: float, *, tells: bool) -> None:
     """Leave the options that answer in time with the asked probability, a failure and its fallback counted.
 
     After a failure the best of the others still has to be in time; who comes too late alone may not be saved
-    by a faster fallback, or the slow one would be tried first for nothing.
+    by a faster fallback, or the slow one would be tried first for nothing. With `tells` each exclusion says
+    within which time the endpoint does answer with that probability: that takes as long as a choice, and is
+    for refusals.
     """
-    sizes, slo = survey.sizes, request.slo
-    shares = [
-        share_in_time(at, sizes[at.model_position], expected, answer_s)
-        for at, expected in zip(survey.options, survey.forecasts, strict=True)
-    ]
-    least, second = two_least([-share for share in shares]) if shares else (0.0, 0.0)
-    options, forecasts = survey.options, survey.forecasts
+    slo, options, forecasts = request.slo, survey.options, survey.forecasts
     survey.options, survey.forecasts = [], []
-    for at, expected, share in zip(options, forecasts, shares, strict=True):
-        fallback = -second if share == -least else -least
-        left = fallback if len(shares) > 1 and expected.failure_s < answer_s else 0.0
-        in_time = (1.0 - expected.p_failure) * share + expected.p_failure * min(left, share)
-        if in_time >= slo.probability:
+
+    def share(place: int, seconds: float) -> float:
+        of = survey.sizes[options[place].model_position]
+        return share_in_time(options[place], of, forecasts[place], seconds)
+
+    shares = [share(place, answer_s) for place in range(len(options))]
+    first, second = _two_highest(shares)
+    for place, (at, expected) in enumerate(zip(options, forecasts, strict=True)):
+        in_time, p_failure = (1.0 - expected.p_failure) * shares[place], expected.p_failure
+        fallback = second if place == first else first
+        left_s = answer_s - expected.failure_s
+        if p_failure > _SELDOM and fallback is not None and left_s > 0.0:
+            in_time += p_failure * min(share(fallback, left_s), shares[place])
+        if in_time >= slo.probability - (0.0 if p_failure > _SELDOM else p_failure):
             survey.options.append(at)
             survey.forecasts.append(expected)
             survey.in_time.append(in_time)
-        else:
-            exclusion = slo_exclusion(at, sizes[at.model_position], expected, slo, request.choices)
-            survey.excluded.append(
-                exclusion or Exclusion(at.index, ExclusionReason.IN_TIME, in_time, slo.probability)
-            )
+            continue
+        late = None
+        if tells:
+            late = slo_exclusion(at, survey.sizes[at.model_position], expected, slo, request.choices)
+        survey.excluded.append(late or Exclusion(at.index, ExclusionReason.IN_TIME, in_time, slo.probability))
+
+
+def _two_highest(values: Sequence[float]) -> tuple[int | None, int | None]:
+    """Return the places of the two highest values, None where there are not as many."""
+    places = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:2]
+    return (places[0] if places else None), (places[1] if len(places) > 1 else None)
 
 
 def nearest_survey(request: Request, plan: Plan, known: Mapping[int, float]) -> Survey | None:
