@@ -20,7 +20,7 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.choose import Router
-from entrepot.routing.decision import Decision, pack
+from entrepot.routing.decision import Decision, pack, unpack
 from entrepot.routing.kpi.knowledge import Knowledge
 from entrepot.routing.settings import RoutingSettings
 from tests.cli.command_line import entrepot
@@ -187,3 +187,35 @@ def test_why_of_an_unknown_request_exits_1(data_dir: Path, wanted: str) -> None:
     ran = entrepot("why", wanted, "--data-dir", data_dir)
     assert (ran.status, ran.out) == (1, "")
     assert "entrepot requests" in ran.err
+
+
+def test_a_stored_choice_is_worked_out_again(data_dir: Path) -> None:
+    """The same winner from the stored inputs: said in a line, exit 0."""
+    ran = entrepot("why", "req-" + FAILED.hex(), "--replay", "--data-dir", data_dir)
+    assert ran.status == 0, ran
+    assert "Worked out again from the stored inputs: the same winner" in ran.out
+
+
+@pytest.mark.parametrize("how", ["another winner", "another score"])
+def test_a_stored_choice_that_was_changed_is_found_out(tmp_path: Path, how: str) -> None:
+    """Whoever moves another endpoint to the front of a record, or touches a score, is contradicted by it."""
+    kept = unpack(decision())
+    candidates = list(kept.candidates)
+    if how == "another winner":
+        candidates.reverse()
+    else:
+        candidates[0] = msgspec.structs.replace(candidates[0], score=candidates[0].score * 0.9)
+    changed = msgspec.structs.replace(kept, candidates=tuple(candidates))
+    create_key(tmp_path, "team", None, START_NS)
+    ledger = Ledger.open(tmp_path, START_NS)
+    for endpoint in ENDPOINTS:
+        ledger.register(endpoint)
+    write(ledger, msgspec.structs.replace(make.reserve(1), decision=pack(changed, range(10))))
+    write(ledger, make.settle(1, 600))
+    ledger.close()
+    ran = entrepot("why", "req-" + FAILED.hex(), "--replay", "--data-dir", tmp_path)
+    assert ran.status == 1
+    assert "MISMATCH" in ran.out
+    as_json = entrepot("why", "req-" + FAILED.hex(), "--replay", "--json", "--data-dir", tmp_path)
+    assert as_json.status == 1
+    assert json.loads(as_json.out)["replayed"]["same"] is False

@@ -35,9 +35,9 @@ async def call(
     scope = {
         "type": "http",
         "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
+        "path": path.partition("?")[0],
+        "raw_path": path.partition("?")[0].encode(),
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
         "http_version": "1.1",
         "scheme": "http",
@@ -70,7 +70,13 @@ def metrics_in(text: bytes) -> dict[str, float]:
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/metrics"), ("GET", "/admin/endpoints"), ("POST", "/admin/corrections"), ("GET", "/nowhere")],
+    [
+        ("GET", "/metrics"),
+        ("GET", "/admin/endpoints"),
+        ("GET", "/admin/compare"),
+        ("POST", "/admin/corrections"),
+        ("GET", "/nowhere"),
+    ],
 )
 async def test_every_route_wants_the_token(
     tmp_path: Path, method: str, path: str, headers: dict[str, str]
@@ -222,3 +228,39 @@ async def test_a_correction_of_an_id_that_is_not_ours_is_a_400(tmp_path: Path) -
         )
         assert status == 400
         assert "chatcmpl-1" in reply.decode()
+
+
+async def test_a_comparison_says_who_is_best_and_where_endpoints_swap(tmp_path: Path) -> None:
+    """Every endpoint of the model with its dollars and seconds; each pair once; from 0 upwards."""
+    async with scene(tmp_path) as s:
+        app = console_app(s.here.gateway, TOKEN)
+        model = s.here.gateway.targets[0].endpoint.model
+        query = f"model={model}&tokens_in=1000&tokens_out=500"
+        status, body = await call(app, "GET", f"/admin/compare?{query}")
+        told = json.loads(body)
+        assert status == 200
+        names = {target.endpoint.name for target in s.here.gateway.targets if target.endpoint.model == model}
+        assert {one["name"] for one in told["endpoints"]} == names
+        assert told["best_from"][0]["usd_per_hour"] == 0.0
+        assert len(told["swaps"]) == len(names) * (len(names) - 1) // 2
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "word"),
+    [
+        ("", 400, "tokens_in"),
+        ("model=a/b&tokens_in=x&tokens_out=1", 400, "tokens_in"),
+        ("model=a/b&tokens_in=-1&tokens_out=1", 400, "from 0"),
+        ("model=a/b&tokens_in=nan&tokens_out=1", 400, "from 0"),
+        ("model=a/b&tokens_in=1&tokens_out=1", 404, "a/b"),
+    ],
+)
+async def test_a_comparison_of_nothing_says_what_to_ask(
+    tmp_path: Path, query: str, expected: int, word: str
+) -> None:
+    """Missing, wrong and unknown values each get a message."""
+    async with scene(tmp_path) as s:
+        app = console_app(s.here.gateway, TOKEN)
+        status, body = await call(app, "GET", f"/admin/compare?{query}")
+        assert status == expected
+        assert word in body.decode()
