@@ -99,8 +99,25 @@ def test_a_key_shrinks_to_its_model_and_a_task_to_its_key() -> None:
     of_key = answers.expected((3, 0))
     assert of_key == pytest.approx(100.0, rel=0.3)
     assert answers.expected((3, 8)) == of_key
-    answers.see(1000.0, 100, sender=(3, 8))
+    answers.see(1000.0, 30, sender=(3, 8))
     assert answers.expected((3, 8)) > 1.2 * answers.expected((3, 9))
+
+
+def test_a_key_that_sent_all_the_answers_is_like_the_model() -> None:
+    """Its own level and that of its task know little that the mean does not, in whatever order they came."""
+    lengths = [50.0] * 60 + [4000.0] * 30 + [20_000.0] * 6
+    for seed in range(20):
+        Random(seed).shuffle(lengths)
+        answers = Answers()
+        for tokens in lengths:
+            answers.see(tokens, sender=(3, 2))
+        assert answers.expected((3, 2)) == pytest.approx(answers.expected(), rel=0.2)
+
+
+def test_a_key_that_jumps_is_followed_though_it_sent_all_the_answers() -> None:
+    """What was seen before the jump is no longer its own, so that it differs from the mean again."""
+    answers = Answers().see(1000.0, 300, spread=0.5, sender=(3, 0)).see(5000.0, 60, spread=0.5, sender=(3, 0))
+    assert answers.expected((3, 0)) == pytest.approx(5000.0, rel=0.3)
 
 
 def test_a_key_does_not_change_what_is_expected_of_another() -> None:

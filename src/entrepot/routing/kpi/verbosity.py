@@ -38,6 +38,9 @@ MODEL_WINDOW = 4096.0
 HALF_LIFE_S = 86_400.0
 """Verbosity changes with the mix of prompts over days, not with a host's load over minutes."""
 
+LEAST_OTHERS = 0.001
+"""Of the answers of a level above: with fewer from others, what is below says next to nothing."""
+
 MOST_LEVELS = 8192
 """Keys, and keys with tags, that are remembered per model; the least recently seen is forgotten."""
 
@@ -59,12 +62,15 @@ FIRST_CLASS_BITS = 6
 
 
 class Level:
-    """The mean of what one level saw, in proportion to what was expected above it."""
+    """The mean of what one level saw, in proportion to what was expected above it.
 
-    __slots__ = ("_recent", "_recent_weight", "_shift", "at_s", "total", "weight")
+    `weight` begins anew after a jump, `seen` does not.
+    """
+
+    __slots__ = ("_recent", "_recent_weight", "_shift", "at_s", "seen", "total", "weight")
 
     def __init__(self, weight: float = 0.0, total: float = 0.0, at_s: float = 0.0) -> None:
-        self.weight = weight
+        self.weight = self.seen = weight
         self.total = total
         self.at_s = at_s
         self._shift: ShiftTest | None = None
@@ -75,6 +81,7 @@ class Level:
         kept = exp2((self.at_s - now_s) / HALF_LIFE_S) * (1.0 - 1.0 / window)
         self.weight = self.weight * kept + 1.0
         self.total = self.total * kept + value
+        self.seen = self.seen * kept + 1.0
         self.at_s = now_s
 
     def watch(self, value: float, surprise: float) -> None:
@@ -101,6 +108,15 @@ class Level:
     def factor(self, pseudo: float = PSEUDO_COUNT) -> float:
         """Return the proportion to the level above, which is 1 without observations."""
         return (self.total + pseudo) / (self.weight + pseudo)
+
+    def factor_of(self, above: "Level") -> float:
+        """Return the same, trusted the less the more of the answers that `above` rests on are this level's.
+
+        Who sent them all cannot differ from their mean: what it has learned in proportion to a mean that was
+        being learned itself tells of the order in which the answers came.
+        """
+        others = 1.0 - self.weight / above.seen if above.seen else 1.0
+        return self.factor(PSEUDO_COUNT / max(others, LEAST_OTHERS))
 
 
 class Classes:
@@ -171,22 +187,22 @@ class Verbosity:
         for place, of_class in enumerate(self.classes):
             if of_class.weight:
                 weight += of_class.weight
-                total += of_class.weight * self.common.of[place].factor() * of_class.factor()
+                total += of_class.weight * self.common.of[place].factor() * of_class.factor_of(self.whole)
         mix = self.common.every.factor(PRESENT_PSEUDO_COUNT) * total / weight if weight else 1.0
         return self.mean_tokens(prior_tokens) * mix
 
     def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
         """Return the proportion to the mean that answers to such a prompt of this key and task have."""
         place = prompt_class(prompt_tokens)
-        factor = self.common.factor(place) * self.classes[place].factor()
+        factor = self.common.factor(place) * self.classes[place].factor_of(self.whole)
         levels = self.levels
         if key_id and levels:
-            level = levels.get((key_id, 0))
-            if level is not None:
-                factor *= level.factor()
-                level = levels.get((key_id, tag_id)) if tag_id else None
-                if level is not None:
-                    factor *= level.factor()
+            of_key = levels.get((key_id, 0))
+            if of_key is not None:
+                factor *= of_key.factor_of(self.whole)
+                of_tag = levels.get((key_id, tag_id)) if tag_id else None
+                if of_tag is not None:
+                    factor *= of_tag.factor_of(of_key)
         return factor
 
     def observe(
@@ -245,29 +261,30 @@ class Verbosity:
         partly our own expectation, no level is given what those below it explain: it would feed itself.
         """
         place, common = prompt_class(prompt_tokens), self.common
-        levels = [self.classes[place], *self._levels_of(sender)]
-        below = prod(level.factor() for level in levels) if censored else 1.0
+        levels = [(self.classes[place], self.whole), *self._levels_of(sender)]
+        below = prod(level.factor_of(above) for level, above in levels) if censored else 1.0
         usual = tokens / (common.factor(place) * below)
         self.whole.add(usual, now_s, window=MODEL_WINDOW)
         left = tokens / self.mean_tokens(prior_tokens)
         common.add(place, left / below, now_s)
         left /= common.factor(place)
         watched = (self.whole, usual)
-        for number, level in enumerate(levels):
+        for number, (level, above) in enumerate(levels):
             if censored:
-                below /= level.factor()
+                below /= level.factor_of(above)
             level.add(left / below, now_s)
             if number == 1:  # the key's own
                 watched = (level, left / below)
-            left /= level.factor()
+            left /= level.factor_of(above)
         return watched
 
-    def _levels_of(self, sender: tuple[int, int]) -> list[Level]:
-        """Return the levels of a key and its tag, made where they are new."""
+    def _levels_of(self, sender: tuple[int, int]) -> list[tuple[Level, Level]]:
+        """Return the levels of a key and its tag, made where they are new, each with the one above it."""
         key_id, tag_id = sender
         if not key_id:
             return []
-        return [self._level((key_id, 0)), self._level(sender)] if tag_id else [self._level(sender)]
+        of_key = self._level((key_id, 0))
+        return [(of_key, self.whole), (self._level(sender), of_key)] if tag_id else [(of_key, self.whole)]
 
     def _watch(self, watched: tuple[Level, float], part: float) -> None:
         """Look out for a jump. Cut answers are counted where they were placed: the others alone are short."""
