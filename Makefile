@@ -50,7 +50,7 @@ format: setup-dev ## let ruff format and fix
 bench: bench-gateway ## measure the gateway; bench-NAME runs benchmarks/NAME.py
 
 bench-%: setup-dev
-	$(BIN)/python benchmarks/$*.py $(ARGS)
+	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
 
 evidence: setup ## print what the benchmarks and tests wrote to build/*.json
 	@$(BIN)/python scripts/evidence.py
