@@ -177,7 +177,7 @@ def _doubt_text(candidate: Candidate) -> str:
     """Return between which scores a candidate lies, to a standard deviation either way."""
     unsure = candidate.score - candidate.steady_usd
     low, high = (candidate.steady_usd + unsure * exp(sign * candidate.doubt) for sign in (-1.0, 1.0))
-    return f"its score may well be {_dollars_text(low)} or {_dollars_text(high)}"
+    return f"its score may well be ${_dollars_text(low)} or ${_dollars_text(high)}"
 
 
 def _candidate_cells(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
