@@ -136,9 +136,7 @@ def test_a_virtual_answer_replays_by_the_cost_of_a_successful_one() -> None:
     """The share of useful answers is stored, and divides the score of the replay too."""
     dear = replace(candidate(0, 1.0), dollars=0.9, success_share=1.0)
     cheap = replace(candidate(1, 1.0), dollars=0.5, success_share=0.5)
-    scored = [
-        replace(one, score=expected_score(one, one.dollars, one.seconds, 0.0, 9.0)) for one in (dear, cheap)
-    ]
+    scored = [replace(one, score=expected_score(one, 0.0, 9.0)) for one in (dear, cheap)]
     assert winner_of(Decision(0.0, 0.0, 0.0, tuple(scored))).endpoint_index == 0
 
 

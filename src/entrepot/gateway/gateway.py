@@ -422,7 +422,7 @@ class Gateway:
     def reprice(self, now_ns: int) -> None:
         """Let the choice go by the prices of this hour, where an endpoint has several."""
         if self._tariffs:
-            self.router.reprice({target.index: target.prices_now(now_ns) for target in self._tariffs})
+            self.router.reprice({target.index: target.pricing.tiers_at(now_ns) for target in self._tariffs})
 
     def _refresh_keys(self) -> None:
         """Take over what changed; while the log of keys cannot be read, the keys that are known stay."""

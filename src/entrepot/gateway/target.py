@@ -13,7 +13,6 @@ from entrepot.gateway.pricing import Pricing
 from entrepot.gateway.proxy import proxy_authorization
 from entrepot.gateway.upstream import HostPool
 from entrepot.ledger.ledger import EndpointRef
-from entrepot.routing.forecast import PriceTiers
 from entrepot.wire.body import LIMIT_FIELDS
 from entrepot.wire.parts import Parts
 
@@ -49,10 +48,6 @@ class Target:
         if self.endpoint.simulated:
             self.reply_headers += b"%b: true\r\n" % headers.SIMULATED
         self._heads = {operation: self._head(operation) for operation in self.endpoint.operations}
-
-    def prices_now(self, now_ns: int) -> PriceTiers | None:
-        """Return what prompts cost at present by their length, None when no price is known to be valid."""
-        return self.pricing.tiers_at(now_ns)
 
     def part_tokens(self, parts: Parts) -> int:
         """Return the most tokens that the parts of a request have here, if that is known."""

@@ -74,19 +74,17 @@ def moved_to_front(candidates: list[Candidate], first: Candidate) -> list[Candid
     return [first, *(candidate for candidate in candidates if candidate is not first)]
 
 
-def expected_score(
-    candidate: Candidate, dollars: float, seconds: float, usd_per_s: float, fallback_usd: float
-) -> float:
+def expected_score(candidate: Candidate, usd_per_s: float, fallback_usd: float) -> float:
     """Return the score of a candidate: per answer of use, with what a failure costs.
 
     The candidate that is tried after a failure has its own share of answers of use in `fallback_usd` already.
-    Units: USD, seconds, USD per second.
+    Units: USD per second, USD.
     """
     success = candidate.success_share
     return (
         score(
-            dollars,
-            seconds,
+            candidate.dollars,
+            candidate.seconds,
             usd_per_s,
             candidate.p_failure,
             candidate.dollars_wasted,
@@ -139,7 +137,7 @@ def _explored(rescored: list[Candidate], decision: Decision) -> Candidate:
 
 def _rescored(candidate: Candidate, usd_per_s: float, fallback_usd: float) -> Candidate:
     """Return the candidate with the score that its parts give, unless the stored one is the same rounded."""
-    score_usd = expected_score(candidate, candidate.dollars, candidate.seconds, usd_per_s, fallback_usd)
+    score_usd = expected_score(candidate, usd_per_s, fallback_usd)
     if abs(score_usd - candidate.score) <= STORED * abs(score_usd):
         return candidate
     return replace(candidate, score=score_usd)

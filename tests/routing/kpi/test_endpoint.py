@@ -31,7 +31,7 @@ def after(*observations: Observation, now_s: float = 0.0) -> tuple[EndpointMeasu
     """Return measures and outlook after these observations, all of the same weight."""
     measures, outlook = EndpointMeasures(PRIORS), fresh()
     for one in observations:
-        measures.observe(one, 1.0, outlook, one.prompt_tokens or 0.0)
+        measures.observe(one, 1.0, one.prompt_tokens or 0.0)
         measures.refresh(outlook, PRIORS, 1.0, one.at_s, HALF_LIFE_S)
     measures.refresh(outlook, PRIORS, 1.0, now_s, HALF_LIFE_S)
     return measures, outlook

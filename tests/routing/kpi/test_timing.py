@@ -24,7 +24,7 @@ def timed(rows: list[Row], prior_s: float = 1.0) -> Timing:
     """Return the timing of (seconds, others in flight) rows, fitted after each that matters."""
     timing = Timing(level(prior_s))
     for value_s, in_flight in rows:
-        timing.add(value_s, 1.0, 1.0, 0.0, in_flight)
+        timing.add(value_s, 1.0, 0.0, in_flight)
         if timing.is_stale():
             timing.refit(level(prior_s), 1.0)
     return timing
@@ -89,7 +89,7 @@ def test_prompt_and_load_are_told_apart() -> None:
     for _ in range(800):
         tokens, load = random.choice([100.0, 1000.0, 8000.0]), random.randrange(6)
         truth_s = 0.5 + 0.2 * tokens / 1000 + 0.3 * load
-        timing.add(truth_s * random.lognormvariate(-0.005, 0.1), 1.0, 1.0, tokens, load)
+        timing.add(truth_s * random.lognormvariate(-0.005, 0.1), 1.0, tokens, load)
         if timing.is_stale():
             timing.refit((0.5, 0.1, 0.0, 0.0), 1.0)
     assert timing.expected(100.0, 0) == pytest.approx(0.52, rel=0.1)
@@ -112,8 +112,8 @@ def test_a_threefold_jump_is_followed_within_ten_observations(factor: float) -> 
 def test_a_jump_is_told_when_it_is_noticed() -> None:
     """So that the holder fits anew at once; without one nothing is told."""
     timing = timed(spread(100, 1.0))
-    assert not any(timing.add(value_s, 1.0, 1.0, 0.0, 0) for value_s, _ in spread(50, 1.0, seed=2))
-    assert any(timing.add(value_s, 1.0, 1.0, 0.0, 0) for value_s, _ in spread(10, 4.0, seed=3))
+    assert not any(timing.add(value_s, 1.0, 0.0, 0) for value_s, _ in spread(50, 1.0, seed=2))
+    assert any(timing.add(value_s, 1.0, 0.0, 0) for value_s, _ in spread(10, 4.0, seed=3))
 
 
 def test_a_slow_drift_is_followed_by_fading() -> None:
@@ -121,7 +121,7 @@ def test_a_slow_drift_is_followed_by_fading() -> None:
     random, timing, count, half_life = Random(1), Timing(level(1.0)), 1600, 200
     for step in range(count):
         weight, truth_s = 2.0 ** (step / half_life), 1.0 + step / count
-        timing.add(truth_s * random.lognormvariate(-0.02, 0.2), weight, weight, 0.0, 0)
+        timing.add(truth_s * random.lognormvariate(-0.02, 0.2), weight, 0.0, 0)
         timing.refit(level(1.0), weight)
     assert timing.expected(0.0, 0) == pytest.approx(2.0, rel=0.1)
 
@@ -166,7 +166,7 @@ def test_a_censored_duration_counts_as_at_least() -> None:
     """Clients that leave after a second say nothing good of a host that takes twenty."""
     timing = fitted([(20.0, 0)] * 40, prior_s=20.0)
     for _ in range(40):
-        timing.add_at_least(1.0, 1.0, 1.0, 0.0, 0)
+        timing.add_at_least(1.0, 1.0, 0.0, 0)
     timing.refit(level(20.0), 1.0)
     assert timing.expected(0.0, 0) == pytest.approx(20.0, rel=0.03)
 
@@ -175,7 +175,7 @@ def test_censored_durations_that_are_longer_than_expected_lengthen_it() -> None:
     """Clients that waited 90 s in vain say that a host of 20 s has become slow."""
     timing = fitted([(20.0, 0)] * 40, prior_s=20.0)
     for _ in range(40):
-        timing.add_at_least(90.0, 1.0, 1.0, 0.0, 0)
+        timing.add_at_least(90.0, 1.0, 0.0, 0)
         timing.refit(level(20.0), 1.0)
     assert timing.expected(0.0, 0) > 60.0
 

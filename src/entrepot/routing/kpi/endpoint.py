@@ -150,8 +150,8 @@ class EndpointMeasures:
         self._tabled = self._tabled_until = 0.0
         self.restore_sums([0.0] * len(_SUMS))
 
-    def observe(self, seen: Observation, weight: float, outlook: Outlook, prompt_tokens: float) -> None:
-        """Count one ended attempt; `outlook` is the forecast before it.
+    def observe(self, seen: Observation, weight: float, prompt_tokens: float) -> None:
+        """Count one ended attempt.
 
         Units: `prompt_tokens` as the host told them, else as expected by the bytes.
         """
@@ -175,11 +175,11 @@ class EndpointMeasures:
             self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
         if ttft_s is not None:
-            self.ttft.add(ttft_s, weight, weight, uncached, seen.in_flight)
+            self.ttft.add(ttft_s, weight, uncached, seen.in_flight)
         elif outcome is _CANCELLED or outcome is _TIMED_OUT:
-            self.ttft.add_at_least(seen.answer_s, weight, weight, uncached, seen.in_flight)
+            self.ttft.add_at_least(seen.answer_s, weight, uncached, seen.in_flight)
         if tpot_s is not None:
-            self.tpot.add(tpot_s, weight, weight, 0.0, seen.in_flight)
+            self.tpot.add(tpot_s, weight, 0.0, seen.in_flight)
 
     def _observe_failure(self, seen: Observation, weight: float) -> None:
         self.failed += weight
@@ -257,7 +257,8 @@ class EndpointMeasures:
     ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         self._refresh_timing(outlook, priors, unit)
-        self._refresh_precision(outlook, priors.doubt, unit, (now_s, half_life_s))
+        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
+        self._refresh_precision(outlook, priors.doubt, unit, silent)
         pseudo = PSEUDO_COUNT * unit
         outlook.observations = (
             int(100.0 * self.observations / unit + 0.5) / 100.0
@@ -318,16 +319,15 @@ class EndpointMeasures:
             self._tabled, self._tabled_until = weight, unit * (1.0 + TABLE_PART)
             self.tabulate(outlook, unit)
 
-    def _refresh_precision(
-        self, outlook: Outlook, doubt: float, unit: float, age: tuple[float, float]
-    ) -> None:
-        """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer."""
+    def _refresh_precision(self, outlook: Outlook, doubt: float, unit: float, silent: float) -> None:
+        """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer.
+
+        Units: `silent` in half-lives since the last observation.
+        """
         ttft = self.ttft
         spread = max(ttft.log_spread, self.tpot.log_spread, LEAST_DOUBT)
         outlook.precision_per_use = 1.0 / (spread * spread)
-        now_s, half_life_s = age
         precision = 1.0 / doubt**2 + ttft.weight / unit * outlook.precision_per_use
-        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
         outlook.precision = 1.0 / (1.0 / precision + ASSUMED_DOUBT**2 * silent)
 
     def refit(self, priors: Priors, unit: float) -> None:

@@ -149,7 +149,7 @@ class Knowledge:
         prompt_tokens: float | None = seen.prompt_tokens
         if prompt_tokens is None:
             prompt_tokens = seen.prompt_bytes * self.model_outlooks[model].tokens_per_byte
-        measures.observe(seen, unit, outlook, prompt_tokens)
+        measures.observe(seen, unit, prompt_tokens)
         measures.refresh(outlook, self._priors[index], unit, now_s, self._half_life_s)
         output_tokens: float | None = seen.output_tokens
         if output_tokens is None:

@@ -88,10 +88,10 @@ class Timing:
         value_s = level + per_unit * u + in_flight * (per_attempt + per_both * u)
         return value_s if value_s > LOWEST_S else LOWEST_S
 
-    def add(self, value_s: float, weight: float, unit: float, uncached_tokens: float, in_flight: int) -> bool:
+    def add(self, value_s: float, weight: float, uncached_tokens: float, in_flight: int) -> bool:
         """Count a sample seen whole; return whether the duration has jumped, so that the fit is stale.
 
-        Units: `weight` and `unit` of the holder, where `unit` is that of a whole observation made now.
+        Units: `weight` of the holder, that of an observation made now.
         """
         expected_s = self.expected(uncached_tokens, in_flight)
         part = value_s / expected_s
@@ -102,7 +102,7 @@ class Timing:
         self.weight += weight
         self._new_weight += weight
         surprise = log(part) if part > LOWEST_PART else log(LOWEST_PART)
-        mean, known = self._expected_surprise(unit)
+        mean, known = self._expected_surprise(weight)
         self._log_weight += weight
         self._log += weight * surprise
         self._log_square += weight * surprise * surprise
@@ -116,16 +116,14 @@ class Timing:
             add_to(self._recent, uncached_tokens, in_flight, value_s, relative)
             self._recent_weight += weight
         if jumped:
-            self._forget(unit)
+            self._forget(weight)
         return jumped
 
-    def add_at_least(
-        self, value_s: float, weight: float, unit: float, uncached_tokens: float, in_flight: int
-    ) -> bool:
+    def add_at_least(self, value_s: float, weight: float, uncached_tokens: float, in_flight: int) -> bool:
         """Count a right-censored sample: `value_s` or longer."""
         expected_s = self.expected(uncached_tokens, in_flight)
         part = self.parts.at_least(value_s / expected_s, expected=1.0)
-        return self.add(part * expected_s, weight, unit, uncached_tokens, in_flight)
+        return self.add(part * expected_s, weight, uncached_tokens, in_flight)
 
     def _expected_surprise(self, unit: float) -> tuple[float, bool]:
         """Return the mean logarithm of the parts so far, and whether enough of them are known."""
@@ -157,6 +155,9 @@ class Timing:
         The weights in the sums are those of errors in proportion to the fit. When it moves they are
         converted, or the few that were seen while it was far too low would outweigh all others for ever.
         """
+        if not self.weight:  # the prior alone: most endpoints of a large catalog were never asked
+            self.fit = prior
+            return
         pseudo = PSEUDO_COUNT * unit
         before = self.fit
         self.fit = solved(self.sums, prior, strengths(max(level_of(prior), level_of(before)), pseudo))

@@ -35,6 +35,9 @@ PRESENT_PSEUDO_COUNT = 64.0
 MODEL_WINDOW = 4096.0
 """The same for a model's own mean; a jump of it is noticed (`kpi.shift`)."""
 
+PARTS_WINDOW = 1024.0
+"""The same for how answers spread, of whatever prompts."""
+
 HALF_LIFE_S = 86_400.0
 """Verbosity changes with the mix of prompts over days, not with a host's load over minutes."""
 
@@ -43,9 +46,6 @@ LEAST_OTHERS = 0.001
 
 MOST_LEVELS = 8192
 """Keys, and keys with tags, that are remembered per model; the least recently seen is forgotten."""
-
-PARTS_WINDOW = 1024.0
-"""The same for how answers spread, of whatever prompts."""
 
 FADED_AT = 1.125
 """How far a window is passed before all of it is faded at once: fading a distribution takes a while."""
