@@ -44,7 +44,7 @@ def export(data_dir: DataDir, request_id: RequestId) -> None:
 
 
 def _decision_json(data_dir: Path, history: RequestHistory, decision: Decision) -> Json:
-    names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
+    names = history.endpoint_names
     return decision_json(decision, names, kept_rules(data_dir, decision.policy))
 
 

@@ -27,7 +27,7 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
 from entrepot.ledger.history import AttemptHistory, RequestHistory
 from entrepot.ledger.history_json import history_json, instant_text, outcome_text
-from entrepot.routing.decision import Candidate, Decision, Ranking, unpack, with_rule_names
+from entrepot.routing.decision import Candidate, Decision, Ranking
 from entrepot.routing.decision_json import decision_json, recomputed_json
 from entrepot.routing.explain import exclusion_sentence
 from entrepot.routing.rule import Rule
@@ -87,7 +87,7 @@ def why(
     history = find_request(data_dir, request_id)
     decision = decision_of(history)
     rules = {} if decision is None else kept_rules(data_dir, decision.policy)
-    names = {number: endpoint.name for number, endpoint in history.endpoints.items()}
+    names = history.endpoint_names
     again = recomputed_json(decision, names) if replay and decision is not None else None
     if as_json:
         told = None if decision is None else decision_json(decision, names, rules)
@@ -130,7 +130,7 @@ def _end(again: Mapping[str, object] | None, *, replay: bool) -> None:
 def decision_of(history: RequestHistory) -> Decision | None:
     """Return the stored decision with the rules that it names, or None; a damaged one gets a message."""
     try:
-        return with_rule_names(unpack(history.decision), history.rules) if history.decision else None
+        return history.read_decision()
     except ValueError as error:
         typer.echo(f"the stored decision cannot be read: {error}", err=True)
         return None

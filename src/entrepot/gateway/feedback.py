@@ -78,12 +78,7 @@ async def _feedback(gateway: Gateway, exchange: Exchange, key: Key) -> Feedback 
             )
         return Feedback(_NO_REQUEST, time_ns(), key.key_id, task_id_of(key.key_id, name), said.success, score)
     assert said.id is not None
-    balances = gateway.ledger.balances
-    names = Names(
-        dict(balances.endpoints),
-        dict(balances.prices),
-        {number: entry.rules for number, entry in tuple(balances.rules.items())},
-    )
+    names = Names.of(gateway.ledger.balances)
     found = await asyncio.to_thread(account, gateway.ledger.path, said.id, names=names, key_id=key.key_id)
     if found is None:
         return invalid_request(404, "unknown_request", f"this key has no request {said.id[:80]!r}")

@@ -25,7 +25,6 @@ from entrepot.gateway.refusals import invalid_request, wrong_method
 from entrepot.ledger.history import Names, RequestHistory, account
 from entrepot.ledger.history_json import history_json
 from entrepot.ledger.keys.keys import Key
-from entrepot.routing.decision import unpack, with_rule_names
 from entrepot.routing.decision_json import decision_json
 
 if TYPE_CHECKING:
@@ -212,12 +211,7 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
             invalid_request(400, "missing_id", "say which: /v1/generation?id=req-… (or the answer's own id)")
         )
         return
-    balances = gateway.ledger.balances
-    names = Names(
-        dict(balances.endpoints),
-        dict(balances.prices),
-        {number: entry.rules for number, entry in tuple(balances.rules.items())},
-    )
+    names = Names.of(gateway.ledger.balances)
     found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))
@@ -229,13 +223,12 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
 def _decision(gateway: Gateway, found: RequestHistory) -> Json | None:
     """Return why the request went where it went, None where that is not kept or cannot be read any more."""
     try:
-        decision = with_rule_names(unpack(found.decision), found.rules) if found.decision else None
+        decision = found.read_decision()
     except ValueError:
         return None
     if decision is None:
         return None
-    names = {number: endpoint.name for number, endpoint in found.endpoints.items()}
-    return decision_json(decision, names, kept_rules(gateway.ledger.path, decision.policy))
+    return decision_json(decision, found.endpoint_names, kept_rules(gateway.ledger.path, decision.policy))
 
 
 def _not_found(path: str) -> Refusal:

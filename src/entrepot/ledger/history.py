@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from entrepot.domain.prices import Bill
 from entrepot.domain.usage import Usage
 from entrepot.ledger.data_dir import DataDir
 from entrepot.ledger.entries import (
+    Balances,
     Closing,
     Correct,
     Entry,
@@ -40,6 +42,7 @@ from entrepot.ledger.journal.segment import (
     segment_numbers,
     segment_path,
 )
+from entrepot.routing.decision import Decision, unpack, with_rule_names
 
 _NAMING_KINDS = (Kind.NAME_ENDPOINT, Kind.NAME_PRICES, Kind.NAME_RULES, Kind.SNAPSHOT)
 
@@ -50,6 +53,12 @@ class Names(Struct, frozen=True):
     endpoints: Mapping[int, NameEndpoint]
     prices: Mapping[int, NamePrices]
     rules: Mapping[int, tuple[str, ...]] = {}
+
+    @classmethod
+    def of(cls, balances: Balances) -> Self:
+        """Return the names as they are now: a copy that another thread may read."""
+        rules = {number: entry.rules for number, entry in tuple(balances.rules.items())}
+        return cls(dict(balances.endpoints), dict(balances.prices), rules)
 
 
 class AttemptHistory(Struct, frozen=True):
@@ -138,6 +147,19 @@ class RequestHistory(Struct, frozen=True):
     def decision(self) -> bytes:
         """Return the packed decision, empty when it was not kept."""
         return next((attempt.reserve.decision for attempt in self.attempts if attempt.reserve.decision), b"")
+
+    def read_decision(self) -> Decision | None:
+        """Return the decision with the rules that it names, None when it was not kept.
+
+        Raises: ValueError when what was kept is damaged, or of a version that we do not know.
+        """
+        packed = self.decision
+        return with_rule_names(unpack(packed), self.rules) if packed else None
+
+    @property
+    def endpoint_names(self) -> dict[int, str]:
+        """Return the names of the endpoints by their ids."""
+        return {number: endpoint.name for number, endpoint in self.endpoints.items()}
 
     @property
     def cost_nusd(self) -> int:

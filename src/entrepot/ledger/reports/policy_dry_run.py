@@ -18,7 +18,7 @@ from entrepot.domain.ids import REQUEST_ID_BYTES, instant_ns
 from entrepot.ledger.entries import NameEndpoint
 from entrepot.ledger.history import RequestHistory
 from entrepot.ledger.store.store import Store
-from entrepot.routing.decision import Decision, unpack
+from entrepot.routing.decision import Decision
 from entrepot.routing.dry_run import denials, moved
 from entrepot.routing.policy import RulesInForce, day_of
 
@@ -100,7 +100,7 @@ def histories_between(
 
 def _decision(history: RequestHistory) -> Decision | None:
     try:
-        return unpack(history.decision) if history.decision else None
+        return history.read_decision()
     except ValueError:
         return None
 
