@@ -87,6 +87,7 @@ async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> Non
                             "basis": "declared",
                             "count": 0.0,
                             "age_s": None,
+                            "interval": None,
                             "source": "entrepot.toml",
                         },
                     },
@@ -120,10 +121,17 @@ async def test_an_endpoint_tells_what_it_costs_and_what_is_known_of_it(tmp_path:
         assert (before["name"], other["name"]) == (f"{MODEL}@a", f"{MODEL}@b")
         assert before["pricing"]["input_usd_per_mtok"] == "1"
         assert before["pricing"]["output_usd_per_mtok"] == "2"
-        for kpi in ("ttft_s", "tpot_s", "tokens_per_s", "failure_share"):
+        assert before["kpis"].keys() - {"in_flight"} >= {
+            *("ttft_s", "tpot_s", "tokens_per_s", "failure_share", "rate_limited_share", "truncated_share"),
+            *("cached_share", "prefix_trust", "cached_honour", "price_factor"),
+        }
+        for kpi in before["kpis"].keys() - {"in_flight"}:
             assert before["kpis"][kpi]["basis"] == "assumed"
             assert before["kpis"][kpi]["count"] == 0
             assert before["kpis"][kpi]["age_s"] is None
+            interval = before["kpis"][kpi]["interval"]
+            assert interval["share"] == 0.9
+            assert interval["low"] <= before["kpis"][kpi]["value"] <= interval["high"]
         for _ in range(8):
             s.a.script(
                 STREAM_HEAD + chunk(sse(delta("Hel"))),

@@ -16,7 +16,7 @@ import msgspec
 from entrepot.catalog.kept_rules import kept_rules
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
-from entrepot.domain.estimate import Estimate
+from entrepot.domain.estimate import INTERVAL_SHARE, Estimate
 from entrepot.domain.prices import Prices
 from entrepot.domain.virtual import VirtualModel
 from entrepot.gateway.exchange import Exchange
@@ -126,7 +126,7 @@ def _virtual_json(virtual: VirtualModel) -> Json:
 
 
 def endpoints_json(gateway: Gateway, model: str | None = None) -> list[Json]:
-    """Return the endpoints of a model, or of all: prices, context, and KPIs with counts and ages."""
+    """Return the endpoints of a model, or of all: prices, context, and all KPIs with how sure they are."""
     now_s = monotonic()
     models = None if model is None else _served_by(gateway, model)
     return [
@@ -153,10 +153,7 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "pricing": None if prices is None else _prices_json(prices),
         "rates": [] if endpoint.tariff is None else [_prices_json(card) for card in endpoint.tariff.cards],
         "kpis": {
-            "ttft_s": _estimate(kpis.ttft_s),
-            "tpot_s": _estimate(kpis.tpot_s),
-            "tokens_per_s": _estimate(kpis.tokens_per_s),
-            "failure_share": _estimate(kpis.failure_share),
+            **{name: _estimate(estimate) for name, estimate in kpis.estimates().items()},
             "in_flight": kpis.in_flight,
         },
     }
@@ -195,13 +192,19 @@ def _usd(nusd: int) -> str:
 
 
 def _estimate(estimate: Estimate) -> Json:
+    interval = estimate.interval
     return {
         "value": estimate.value,
         "basis": estimate.basis.value,
         "count": round(estimate.count, 2),
         "age_s": None if estimate.age_s is None else round(estimate.age_s, 1),
+        "interval": None if interval is None else _interval_json(*interval),
         "source": estimate.source,
     }
+
+
+def _interval_json(low: float, high: float) -> Json:
+    return {"share": INTERVAL_SHARE, "low": low, "high": high}
 
 
 async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> None:

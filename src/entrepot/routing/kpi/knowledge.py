@@ -215,7 +215,7 @@ class Knowledge:
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
         measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
-        return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
+        return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s, half_life_s=self._half_life_s)
 
     def model_kpis(self, model: str, now_s: float) -> ModelKpis:
         """Return the estimates of one model, each with basis, count and age.

@@ -17,7 +17,7 @@ from entrepot.routing.kpi.model import ModelMeasures
 from entrepot.routing.kpi.timing import Timing
 from entrepot.routing.kpi.verbosity import PROMPT_CLASSES, Level
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CHECKSUM_BYTES = 4
 MOST_KEPT_LEVELS = 1024
 """Of the verbosity of keys and tags per model: about 40 KiB."""
