@@ -57,6 +57,7 @@ async def test_the_models_are_listed_as_openai_lists_them(tmp_path: Path) -> Non
 async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> None:
     """In OpenAI's shape as any other, with what its members offer together; what is ours has our name."""
     share = Estimate(0.82, Basis.DECLARED, source="entrepot.toml")
+    declared = {"value": 0.82, "basis": "declared", "count": 0.0, "age_s": None, "source": "entrepot.toml"}
     virtual = VirtualModel("auto/coder", (Member("b/y", share), Member(MODEL)), 0.7)
 
     def other(entry: EndpointSettings) -> EndpointSettings:
@@ -82,16 +83,16 @@ async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> Non
                 "members": [
                     {
                         "model": "b/y",
-                        "success_share": {
-                            "value": 0.82,
-                            "basis": "declared",
-                            "count": 0.0,
-                            "age_s": None,
-                            "interval": None,
-                            "source": "entrepot.toml",
-                        },
+                        "success_share": {**declared, "interval": {"share": 0.9, "low": 0.0, "high": 1.0}},
+                        "declared_success_share": {**declared, "interval": None},
+                        "measured_success_share": None,
                     },
-                    {"model": MODEL, "success_share": None},
+                    {
+                        "model": MODEL,
+                        "success_share": None,
+                        "declared_success_share": None,
+                        "measured_success_share": None,
+                    },
                 ],
                 "min_success_share": 0.7,
             },

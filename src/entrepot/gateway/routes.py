@@ -18,7 +18,7 @@ from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.estimate import INTERVAL_SHARE, Estimate
 from entrepot.domain.prices import Prices
-from entrepot.domain.virtual import VirtualModel
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
@@ -26,6 +26,7 @@ from entrepot.ledger.history import Names, RequestHistory, account
 from entrepot.ledger.history_json import history_json
 from entrepot.ledger.keys.keys import Key
 from entrepot.routing.decision_json import decision_json
+from entrepot.routing.members import declared_share
 
 if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway
@@ -108,20 +109,27 @@ def model_json(gateway: Gateway, name: str) -> Json:
         "endpoints": len(endpoints),
         "simulated": all(endpoint.simulated for endpoint in endpoints),
         "origin_country": origins.pop() if len(origins) == 1 else None,
-    } | ({} if virtual is None else {"entrepot": _virtual_json(virtual)})
+    } | ({} if virtual is None else {"entrepot": _virtual_json(gateway, virtual)})
 
 
-def _virtual_json(virtual: VirtualModel) -> Json:
+def _virtual_json(gateway: Gateway, virtual: VirtualModel) -> Json:
+    now_s = monotonic()
     return {
         "virtual": True,
-        "members": [
-            {
-                "model": member.model,
-                "success_share": None if member.success_share is None else _estimate(member.success_share),
-            }
-            for member in virtual.members
-        ],
+        "members": [_member_json(gateway, member, now_s) for member in virtual.members],
         "min_success_share": virtual.min_success_share,
+    }
+
+
+def _member_json(gateway: Gateway, member: Member, now_s: float) -> Json:
+    """Return a member with the share of useful answers: what the choice goes by, and what it is made of."""
+    declared = declared_share(member, gateway.router.models.get(member.model))
+    share = gateway.knowledge.success_kpis(member.model, declared, now_s)
+    return {
+        "model": member.model,
+        "success_share": None if share.used is None else _estimate(share.used),
+        "declared_success_share": None if share.declared is None else _estimate(share.declared),
+        "measured_success_share": None if share.told is None else _estimate(share.told),
     }
 
 

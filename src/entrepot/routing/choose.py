@@ -287,9 +287,19 @@ class Router:
                     found.append(quote(at, forecast(at, of)))
         return found
 
-    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
-        """Take in that an answer of a model was of use to its sender, or was not."""
-        self.knowledge.judged(model, succeeded=succeeded, now_s=now_s)
+    def judged(
+        self, model: str, *, succeeded: bool, now_s: float, weight: float = 1.0, again: bool = False
+    ) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not; as `Knowledge.judged`."""
+        self.knowledge.judged(model, succeeded=succeeded, now_s=now_s, weight=weight, again=again)
+        if self._virtual:
+            self._plans.clear()
+
+    def unjudged(
+        self, model: str, *, succeeded: bool, now_s: float, ago_s: float, weight: float = 1.0
+    ) -> None:
+        """Take back what was said of an answer of a model; as `Knowledge.unjudged`."""
+        self.knowledge.unjudged(model, succeeded=succeeded, now_s=now_s, ago_s=ago_s, weight=weight)
         if self._virtual:
             self._plans.clear()
 

@@ -14,6 +14,7 @@ from entrepot.routing.kpi.model import (
     ASSUMED_DOUBT,
     BYTES_SPREAD,
     HALF_LIFE_S,
+    SUCCESS_PSEUDO_COUNT,
     ModelMeasures,
 )
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
@@ -90,6 +91,18 @@ class ModelKpis(Struct, frozen=True):
     verbosity_tokens: Estimate
     bytes_per_token: Estimate
     cautious_bytes_per_token: float
+
+
+class SuccessKpis(Struct, frozen=True):
+    """The share of a model's answers that are of use.
+
+    Units: shares of 1. `used` is what the choice goes by: what was told, shrunk to what was declared; None
+    while it is not known. `declared` and `told` are its parts, None where nobody said anything.
+    """
+
+    used: Estimate | None
+    declared: Estimate | None
+    told: Estimate | None
 
 
 def blended(
@@ -240,3 +253,22 @@ def model_kpis(
         ),
         cautious_bytes_per_token=1.0 / outlook.cautious_tokens_per_byte,
     )
+
+
+def success_kpis(measures: ModelMeasures, declared: Estimate | None, *, now_s: float) -> SuccessKpis:
+    """Return how often the answers of a model are of use; measured once clients outweigh who declared it."""
+    said = measures.successes
+    count = round(said.count_at(now_s), 2)
+    age_s = max(now_s - said.at_s, 0.0) if said.weight > 0.0 else None
+    share = measures.success_share(None if declared is None else declared.value)
+    told = used = None
+    if said.weight > 0.0:
+        value = said.total / said.weight
+        told = Estimate(value, Basis.MEASURED, count, age_s, interval=share_interval(value, count))
+    if share is not None:
+        interval = share_interval(share, count)
+        if declared is None or said.weight >= SUCCESS_PSEUDO_COUNT:
+            used = Estimate(share, Basis.MEASURED, count, age_s, interval=interval)
+        else:
+            used = Estimate(share, declared.basis, count, age_s, declared.source, interval)
+    return SuccessKpis(used, declared, told)

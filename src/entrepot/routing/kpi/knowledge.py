@@ -10,9 +10,17 @@ from math import exp2
 from typing import Self
 
 from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.domain.estimate import Estimate
 from entrepot.domain.request import BLOCK_BYTES, Request
 from entrepot.routing.kpi.endpoint import FAILURE_FLOOR_S, EndpointMeasures
-from entrepot.routing.kpi.estimates import EndpointKpis, ModelKpis, endpoint_kpis, model_kpis
+from entrepot.routing.kpi.estimates import (
+    EndpointKpis,
+    ModelKpis,
+    SuccessKpis,
+    endpoint_kpis,
+    model_kpis,
+    success_kpis,
+)
 from entrepot.routing.kpi.model import HALF_LIFE_S as MODEL_HALF_LIFE_S
 from entrepot.routing.kpi.model import ModelMeasures
 from entrepot.routing.kpi.observation import Observation
@@ -169,11 +177,28 @@ class Knowledge:
         measures.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
         measures.refresh(outlook, priors, unit)
 
-    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
-        """Take in that an answer of a model was of use to its sender, or was not."""
+    def judged(
+        self, model: str, *, succeeded: bool, now_s: float, weight: float = 1.0, again: bool = False
+    ) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not; as `Successes.tell`."""
         measures = self._model_measures.get(model)
         if measures is not None:
-            measures.successes.add(float(succeeded), now_s)
+            measures.successes.tell(succeeded=succeeded, now_s=now_s, weight=weight, again=again)
+
+    def unjudged(
+        self, model: str, *, succeeded: bool, now_s: float, ago_s: float, weight: float = 1.0
+    ) -> None:
+        """Take back what was said of an answer of a model `ago_s` seconds ago; as `Successes.take_back`."""
+        measures = self._model_measures.get(model)
+        if measures is not None:
+            measures.successes.take_back(succeeded=succeeded, now_s=now_s, ago_s=ago_s, weight=weight)
+
+    def success_kpis(self, model: str, declared: Estimate | None, now_s: float) -> SuccessKpis:
+        """Return the share of a model's answers that are of use, as declared and as clients say.
+
+        Raises: KeyError when the model was not given at the start.
+        """
+        return success_kpis(self._model_measures[model], declared, now_s=now_s)
 
     def success_share(self, model: str, declared: float | None) -> float | None:
         """Return the share of a model's answers that are of use, None when nobody says."""

@@ -9,9 +9,10 @@ from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
+from entrepot.routing.kpi.success import Successes
 from entrepot.routing.kpi.table import Table, log_normal_shares
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
-from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Level, Verbosity
+from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Verbosity
 
 __all__ = ["HALF_LIFE_S", "ModelMeasures"]
 
@@ -65,7 +66,7 @@ class ModelMeasures:
     def __init__(self, priors: ModelPriors, common: Classes) -> None:
         self.verbosity = Verbosity(common)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
-        self.successes = Level()
+        self.successes = Successes()
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         self.last_at_s: float | None = None
