@@ -81,7 +81,7 @@ def endpoint_kpis(
     load = outlook.in_flight
     prompt_tokens = measures.mean_uncached_tokens()
     ttft_s = measures.ttft.expected(prompt_tokens, load)
-    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
+    tpot_s = outlook.tpot_now_s
     assumed = Estimate(0.0, Basis.ASSUMED)
 
     def estimate(value: float, prior: Estimate, weight: float) -> Estimate:
