@@ -57,6 +57,7 @@ class ModelMeasures:
         "bytes_per_token",
         "cautious_bytes_per_token",
         "last_at_s",
+        "most_bytes_per_token",
         "prompts",
         "successes",
         "verbosity",
@@ -68,6 +69,7 @@ class ModelMeasures:
         self.successes = Level()
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
+        self.most_bytes_per_token = priors.bytes_per_token.value
         self.last_at_s: float | None = None
         self._tabled = 0.0
 
@@ -114,6 +116,7 @@ class ModelMeasures:
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
+        outlook.least_tokens_per_byte = 1.0 / max(self.most_bytes_per_token, ratio)
         precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
         outlook.doubt = precision**-0.5
 
@@ -136,6 +139,7 @@ class ModelMeasures:
         usual = log_normal_shares(LOWEST_BYTES_PER_TOKEN, priors.bytes_per_token.value, BYTES_SPREAD)
         tokens = self.bytes_per_token.weight / self.prompts if self.prompts else 1.0
         outlook.bytes_per_token = Table(self.bytes_per_token, usual, PSEUDO_COUNT * unit * tokens)
+        self.most_bytes_per_token = outlook.bytes_per_token.quantile(1.0 - CAUTIOUS_SHARE)
         self._refresh_longest(outlook, priors)
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
