@@ -94,6 +94,13 @@ def test_limits_take_the_prompts_with_many_tokens() -> None:
     assert 1.0 / outlook.cautious_tokens_per_byte == pytest.approx(2.0, rel=0.1)
 
 
+def test_limits_take_no_less_care_with_a_model_of_which_little_is_known() -> None:
+    """Ten prompts alike say next to nothing of how one in twenty is: what is assumed of it stays."""
+    few, many = after(*[prompt(4000, 1000)] * 10), after(*[prompt(4000, 1000)] * 1000)
+    assert 1.0 / few.cautious_tokens_per_byte == pytest.approx(4.0 * CAUTIOUS_PRIOR, rel=0.06)
+    assert 1.0 / many.cautious_tokens_per_byte == pytest.approx(4.0, rel=0.06)
+
+
 def test_fewer_tokens_than_the_least_are_seldom() -> None:
     """One prompt in ten has eight bytes per token: one that needs as many to fit may still fit."""
     outlook = after(*([prompt(4000, 1000)] * 9 + [prompt(8000, 1000)]) * 100)

@@ -18,6 +18,11 @@ __all__ = ["HALF_LIFE_S", "ModelMeasures"]
 CAUTIOUS_SHARE = 0.05
 """The quantile of bytes per token for limits: one prompt in twenty has more tokens than it tells."""
 
+CAUTIOUS_PSEUDO_COUNT = PSEUDO_COUNT / CAUTIOUS_SHARE
+"""Prompts that the prior of that quantile is worth: it rests on one in twenty of them, so it takes twenty
+times as many as a mean. With fewer, models of which little is known would get less care, and the longest
+prompts of all."""
+
 CAUTIOUS_PRIOR = 0.7
 """Before it is measured: code and markup have about 0.7 of the bytes per token of prose."""
 
@@ -143,7 +148,7 @@ class ModelMeasures:
         self._refresh_longest(outlook, priors)
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
-        trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)
+        trust = self.prompts / (self.prompts + CAUTIOUS_PSEUDO_COUNT * unit)
         self.cautious_bytes_per_token = prior if measured is None else prior + trust * (measured - prior)
 
     def expected_bytes_per_token(self, priors: ModelPriors, unit: float) -> float:
