@@ -142,7 +142,7 @@ def test_the_size_of_a_request(
     assert 0.75 * most <= measured.output_tokens <= most
     assert measured.billed_output_tokens == measured.output_tokens * choices
     assert measured.bound_prompt_tokens == 4000 + TEMPLATE_TOKENS
-    assert size(request, model_row(), cautious=False).context_tokens < window
+    assert size(request, model_row(), tokens_per_byte=0.25).context_tokens < window
 
 
 @given(st.integers(1, 20_000))

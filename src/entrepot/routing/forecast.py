@@ -146,15 +146,16 @@ def option(
     )
 
 
-def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Size:
-    """Return how large the request is for a model; not `cautious`: limits take the expected count as well.
+def size(request: Request, model: ModelOutlook, tokens_per_byte: float | None = None) -> Size:
+    """Return how large the request is for a model.
 
-    A request of several prompts (completions, embeddings) is taken to share its bytes evenly among them.
+    `tokens_per_byte` is what windows and limits count prompts by, cautiously unless it is given. A request of
+    several prompts (completions, embeddings) is taken to share its bytes evenly among them.
     """
     text_bytes, limit, choices = request.text_bytes, request.max_output_tokens, request.choices
     prompt_tokens = text_bytes * model.tokens_per_byte
-    cautious_tokens = text_bytes * model.cautious_tokens_per_byte if cautious else prompt_tokens
-    one_prompt = cautious_tokens
+    one_prompt = text_bytes * (tokens_per_byte or model.cautious_tokens_per_byte)
+    cautious_tokens = one_prompt if one_prompt > prompt_tokens else prompt_tokens
     operation = request.operation
     if choices > 1 and operation is not Operation.CHAT:
         one_prompt /= choices

@@ -89,12 +89,25 @@ def _sizes(request: Request, plan: Plan) -> list[Size]:
     """Return how large the request is for each model.
 
     When no window of the models holds it at the cautious count of tokens, the expected count decides: a doubt
-    is settled for the sender. It must not depend on who is eligible, or a preference could add an endpoint.
+    is settled for the sender. When none holds that either, a model's widest are still tried, unless not one
+    prompt in twenty has so few tokens: a host counts exactly and charges nothing for what it refuses. It must
+    not depend on who is eligible, or a preference could add an endpoint.
     """
-    sizes = [size(request, model) for model in plan.models]
-    if all(of.context_tokens > window for of, window in zip(sizes, plan.windows, strict=True)):
-        return [size(request, model, cautious=False) for model in plan.models]
+    models, windows = plan.models, plan.windows
+    sizes = [size(request, model) for model in models]
+    if _fits_nowhere(sizes, windows):
+        sizes = [size(request, model, model.tokens_per_byte) for model in models]
+        if _fits_nowhere(sizes, windows):
+            least = [size(request, model, model.least_tokens_per_byte) for model in models]
+            sizes = [
+                replace(of, context_tokens=window) if few.context_tokens <= window else of
+                for of, few, window in zip(sizes, least, windows, strict=True)
+            ]
     return sizes
+
+
+def _fits_nowhere(sizes: Sequence[Size], windows: Sequence[int]) -> bool:
+    return all(of.context_tokens > window for of, window in zip(sizes, windows, strict=True))
 
 
 def _known_tokens(request: Request, of: Size, known: float | None) -> float:

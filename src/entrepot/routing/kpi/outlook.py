@@ -104,8 +104,8 @@ class ModelOutlook:
 
     Units: `verbosity_tokens` output tokens per choice, to which `verbosity.factor` is in proportion;
     `cautious_verbosity_tokens` such that one answer in a hundred has more; tokens per byte of the request
-    body, expected and such that a prompt seldom (1 in 20) has more; `bytes_per_token` is how they are
-    distributed; `doubt` is the standard deviation of the logarithm of the mean verbosity.
+    body, expected and such that a prompt seldom (1 in 20) has more, or less; `bytes_per_token` is how they
+    are distributed; `doubt` is the standard deviation of the logarithm of the mean verbosity.
     """
 
     __slots__ = (
@@ -113,6 +113,7 @@ class ModelOutlook:
         "cautious_tokens_per_byte",
         "cautious_verbosity_tokens",
         "doubt",
+        "least_tokens_per_byte",
         "tokens_per_byte",
         "verbosity",
         "verbosity_tokens",
@@ -126,4 +127,5 @@ class ModelOutlook:
         self.cautious_verbosity_tokens = 0.0
         self.tokens_per_byte = 0.0
         self.cautious_tokens_per_byte = 0.0
+        self.least_tokens_per_byte = 0.0
         self.doubt = 0.0
