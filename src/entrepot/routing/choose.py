@@ -232,6 +232,8 @@ class Router:
             options=tuple(options),
             models=tuple(self.knowledge.model_outlooks[name] for name in names),
             windows=tuple(max(at.context_tokens for _, at in self._by_model[name]) for name in names),
+            least_window=min(at.context_tokens for at in options),
+            least_max_output=min(at.max_output_tokens for at in options),
             excluded=tuple(excluded),
             ranking=ranking,
             explores=not preferences.order and preferences.sort is None and preferences.allow_fallbacks,

@@ -273,7 +273,7 @@ class EndpointMeasures:
     ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         self._refresh_timing(outlook, priors, unit)
-        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
+        silent = 0.0 if self.last_at_s is None else max(now_s - self.last_at_s, 0.0) / half_life_s
         self._refresh_precision(outlook, priors.doubt, unit, silent)
         pseudo = PSEUDO_COUNT * unit
         outlook.observations = (
@@ -295,6 +295,7 @@ class EndpointMeasures:
         outlook.refused = None if self.limit is None else self.limit.shares
         if self.prompts > 0.0:
             self._refresh_cached(outlook, pseudo)
+        outlook.at_load()
 
     def _outage(self, run: float, prior: float, unit: float) -> float:
         """Return the failure share that a run of failures lets expect, by what was usual before it."""

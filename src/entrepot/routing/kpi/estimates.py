@@ -185,7 +185,7 @@ def endpoint_kpis(
     age_s = None if measures.last_at_s is None else max(now_s - measures.last_at_s, 0.0)
     load = outlook.in_flight
     ttft_s = measures.ttft.expected(measures.mean_uncached_tokens(), load)
-    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
+    tpot_s = outlook.tpot_now_s
     of = _Of(unit, age_s, priors.doubt, half_life_s)
     ttft, tpot = measures.ttft, measures.tpot
     rate, bound = measures.stream_tokens_per_byte(unit)

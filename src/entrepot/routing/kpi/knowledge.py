@@ -121,6 +121,7 @@ class Knowledge:
         before = outlook.in_flight
         outlook.in_flight = before + 1
         outlook.uses += 1
+        outlook.at_load()
         if request is not None and (request.blocks or request.session):
             self.prefixes.sent(endpoint_index, request.blocks, request.session, request.prompt_bytes, now_s)
         return before
@@ -144,7 +145,9 @@ class Knowledge:
 
     def ended(self, endpoint_index: int) -> None:
         """Count an attempt as no longer under way."""
-        self.outlooks[endpoint_index].in_flight -= 1
+        outlook = self.outlooks[endpoint_index]
+        outlook.in_flight -= 1
+        outlook.at_load()
 
     def observe(self, seen: Observation) -> None:
         """Take in one ended attempt and make the rows that it changes."""
@@ -215,9 +218,9 @@ class Knowledge:
         for measures, outlook, priors in zip(self._measures, self.outlooks, self._priors, strict=True):
             if measures.last_at_s is None or measures.last_at_s < since_s:
                 measures.refit(priors, unit)
-            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
             if measures.limit is not None:
                 measures.limit.refresh(unit)
+            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
         for name, of_model in self._model_measures.items():
             of_model.refresh_caution(self.model_outlooks[name], self._model_priors[name], model_unit)
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
