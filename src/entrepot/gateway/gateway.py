@@ -27,6 +27,7 @@ from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
 from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.forbidden import RefusalWriter
 from entrepot.gateway.headers import COST
 from entrepot.gateway.listener import Listener
 from entrepot.gateway.log import EventLog
@@ -89,9 +90,7 @@ class Gateway:
             for index, entry in enumerate(settings.endpoints)
         )
         self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
-        self.model_names = frozenset(
-            {target.endpoint.model for target in self.targets} | {*self.virtual_models}
-        )
+        self.model_names = frozenset([*(at.endpoint.model for at in self.targets), *self.virtual_models])
         self.counters = Counters(len(self.targets))
         self.knowledge = knowledge
         self.router = Router(
@@ -106,6 +105,7 @@ class Gateway:
         self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
+        self.refusals = RefusalWriter(ledger, self._endpoint_ids, log)
         self._ids = RequestIds(secrets.randbits(32))
         self._random = random if random is not None else Random()
         self._unbooked: deque[Closing] = deque()
@@ -226,7 +226,7 @@ class Gateway:
             needs_price=bounded,
         )
         if isinstance(decision, Refusal):
-            return decision
+            return self.refusals.note(decision, body.request, sender, request_id, at_ns)
         refusal = unbounded(body) if bounded else None
         if refusal is not None:
             return refusal
@@ -407,6 +407,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
             self._book_what_waits()
+            self.refusals.sweep(time_ns())
             self._refresh_keys()
             self.reprice(time_ns())
             self.contents.sweep(now_s)
@@ -459,6 +460,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._book_what_waits()
+        self.refusals.write_kept()
         for pool in self.pools.values():
             pool.close()
         self.listener.close()
