@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from entrepot.console.app import console_app
 from entrepot.domain.ids import request_id_text
 from entrepot.ledger.entries import CorrectReason, Reserve
+from entrepot.testing.gateway_here import MODEL
 from entrepot.testing.scripted_host import completion, plain
 from tests.gateway.scene import DEADLINE_S, Scene, chat, scene
 
@@ -137,6 +138,31 @@ async def test_a_name_with_quotes_cannot_break_the_metrics(tmp_path: Path) -> No
         status, text = await call(console_app(s.here.gateway, TOKEN), "GET", "/metrics")
         assert status == 200
         assert metrics_in(text)['entrepot_refusals_total{code="model_not_found"}'] == 2
+
+
+async def test_every_estimate_is_a_metric_with_how_sure_it_is(tmp_path: Path) -> None:
+    """Value with its basis, both ends of its interval, observations; an age once there is one."""
+    async with scene(tmp_path) as s:
+        s.a.script(plain(completion("Hi")))
+        await s.here.post(chat())
+        _, text = await call(console_app(s.here.gateway, TOKEN), "GET", "/metrics")
+        found = metrics_in(text)
+        for name in (
+            "rate_limited_share",
+            "truncated_share",
+            "cached_share",
+            "price_factor",
+            "cached_honour",
+        ):
+            of = f'{{endpoint="{MODEL}@b",estimate="{name}"'
+            value = found[f'entrepot_endpoint_estimate{{basis="assumed",{of[1:]}}}']
+            low = found[f"entrepot_endpoint_estimate_low{of}}}"]
+            assert low <= value <= found[f"entrepot_endpoint_estimate_high{of}}}"]
+            assert found[f"entrepot_endpoint_estimate_observations{of}}}"] == 0.0
+            assert f"entrepot_endpoint_estimate_age_seconds{of}}}" not in found
+        seen = f'{{endpoint="{MODEL}@a",estimate="truncated_share"}}'
+        assert 0.0 <= found[f"entrepot_endpoint_estimate_age_seconds{seen}"] < 30.0
+        assert found[f"entrepot_endpoint_estimate_observations{seen}"] == pytest.approx(1.0, abs=0.05)
 
 
 async def test_the_endpoints_of_all_models_can_be_read(tmp_path: Path) -> None:

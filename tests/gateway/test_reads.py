@@ -57,6 +57,7 @@ async def test_the_models_are_listed_as_openai_lists_them(tmp_path: Path) -> Non
 async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> None:
     """In OpenAI's shape as any other, with what its members offer together; what is ours has our name."""
     share = Estimate(0.82, Basis.DECLARED, source="entrepot.toml")
+    declared = {"value": 0.82, "basis": "declared", "count": 0.0, "age_s": None, "source": "entrepot.toml"}
     virtual = VirtualModel("auto/coder", (Member("b/y", share), Member(MODEL)), 0.7)
 
     def other(entry: EndpointSettings) -> EndpointSettings:
@@ -82,15 +83,16 @@ async def test_a_virtual_model_is_listed_with_its_members(tmp_path: Path) -> Non
                 "members": [
                     {
                         "model": "b/y",
-                        "success_share": {
-                            "value": 0.82,
-                            "basis": "declared",
-                            "count": 0.0,
-                            "age_s": None,
-                            "source": "entrepot.toml",
-                        },
+                        "success_share": {**declared, "interval": {"share": 0.9, "low": 0.0, "high": 1.0}},
+                        "declared_success_share": {**declared, "interval": None},
+                        "measured_success_share": None,
                     },
-                    {"model": MODEL, "success_share": None},
+                    {
+                        "model": MODEL,
+                        "success_share": None,
+                        "declared_success_share": None,
+                        "measured_success_share": None,
+                    },
                 ],
                 "min_success_share": 0.7,
             },
@@ -120,10 +122,17 @@ async def test_an_endpoint_tells_what_it_costs_and_what_is_known_of_it(tmp_path:
         assert (before["name"], other["name"]) == (f"{MODEL}@a", f"{MODEL}@b")
         assert before["pricing"]["input_usd_per_mtok"] == "1"
         assert before["pricing"]["output_usd_per_mtok"] == "2"
-        for kpi in ("ttft_s", "tpot_s", "tokens_per_s", "failure_share"):
+        assert before["kpis"].keys() - {"in_flight"} >= {
+            *("ttft_s", "tpot_s", "tokens_per_s", "failure_share", "rate_limited_share", "truncated_share"),
+            *("cached_share", "prefix_trust", "cached_honour", "price_factor"),
+        }
+        for kpi in before["kpis"].keys() - {"in_flight"}:
             assert before["kpis"][kpi]["basis"] == "assumed"
             assert before["kpis"][kpi]["count"] == 0
             assert before["kpis"][kpi]["age_s"] is None
+            interval = before["kpis"][kpi]["interval"]
+            assert interval["share"] == 0.9
+            assert interval["low"] <= before["kpis"][kpi]["value"] <= interval["high"]
         for _ in range(8):
             s.a.script(
                 STREAM_HEAD + chunk(sse(delta("Hel"))),

@@ -157,6 +157,17 @@ def test_a_prompt_that_fits_only_if_all_goes_as_expected_is_still_tried() -> Non
     assert winner(router, chat(prompt_bytes=230_000)) == "only"
 
 
+def test_a_prompt_that_may_just_fit_is_tried_at_the_widest_window() -> None:
+    """A host counts exactly and charges nothing for a refusal; ours would cost the sender the answer."""
+    router = router_of(
+        endpoint("wide", context_tokens=65_536),
+        endpoint("narrow", prices("0.1", "0.2"), context_tokens=60_000),
+    )
+    decision = decide(router, chat(prompt_bytes=290_000))
+    assert hosts(router, decision) == ["wide"]
+    assert refuse(router, chat(prompt_bytes=600_000)).code == "context_length_exceeded"
+
+
 def test_a_batch_of_embeddings_is_measured_input_by_input() -> None:
     """A hundred short inputs fit a window that their sum would not; nothing is written, so N is 0."""
     router = router_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -24,6 +25,8 @@ from entrepot.routing.settings import RoutingSettings
 from tests.routing.builders import chat, decide, endpoint, hosts, prices, router_of, seen
 
 SHARE = 0.02
+DIGITS = [*map(Random(1).getrandbits, [30] * 20_000)]
+"""Of twenty thousand draws."""
 
 
 def candidate(
@@ -101,16 +104,18 @@ def test_a_candidate_is_tried_as_often_as_it_is_believed_to_be_better() -> None:
 @pytest.mark.parametrize("place", range(4))
 def test_the_numbers_of_a_place_are_normally_distributed(place: int) -> None:
     """One draw serves all candidates, so that its bits are mixed for each."""
-    values = [normal(number / 5000, place) for number in range(5000)]
+    values = [normal(digits, place) for digits in DIGITS]
     mean = sum(values) / len(values)
     assert mean == pytest.approx(0.0, abs=0.06)
     assert sum(value * value for value in values) / len(values) == pytest.approx(1.0, abs=0.08)
 
 
-def test_the_numbers_of_two_places_have_nothing_to_do_with_each_other() -> None:
-    """Or all would be lucky together."""
-    pairs = [(normal(number / 5000, 1), normal(number / 5000, 2)) for number in range(5000)]
+@pytest.mark.parametrize(("one", "other"), [*combinations(range(12), 2)])
+def test_the_numbers_of_two_places_have_nothing_to_do_with_each_other(one: int, other: int) -> None:
+    """Or all would be lucky together; neither they nor their distances from the middle."""
+    pairs = [(normal(digits, one), normal(digits, other)) for digits in DIGITS]
     assert sum(a * b for a, b in pairs) / len(pairs) == pytest.approx(0.0, abs=0.06)
+    assert sum((a * a - 1.0) * (b * b - 1.0) for a, b in pairs) / len(pairs) == pytest.approx(0.0, abs=0.15)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 2), st.floats(0, 1)), max_size=60), st.floats(0.001, 0.5))

@@ -34,6 +34,7 @@ def row() -> Outlook:
     outlook.ttft_per_in_flight_s, outlook.tpot_per_in_flight_s = 0.5, 0.001
     outlook.ttft_per_token_s, outlook.ttft_per_both_s = 0.001, 0.0001
     outlook.cached_share, outlook.wasted_share = 0.2, 0.5
+    outlook.at_load()
     return outlook
 
 
@@ -49,6 +50,7 @@ def test_a_forecast_is_the_formula_of_the_design() -> None:
     """dollars = p_in·(n_in − h) + p_cached·h + p_out·N; seconds = TTFT + N·TPOT at the load of now."""
     outlook = row()
     outlook.in_flight = 4
+    outlook.at_load()
     expected = forecast(priced((0, DEAR), outlook=outlook), size(chat(prompt_bytes=4000), model_row()))
     assert expected.cached_tokens == pytest.approx(200.0)
     assert expected.dollars == pytest.approx((800 * 1 + 200 * 0.1 + 500 * 10) / 1e6)
@@ -140,7 +142,7 @@ def test_the_size_of_a_request(
     assert 0.75 * most <= measured.output_tokens <= most
     assert measured.billed_output_tokens == measured.output_tokens * choices
     assert measured.bound_prompt_tokens == 4000 + TEMPLATE_TOKENS
-    assert size(request, model_row(), cautious=False).context_tokens < window
+    assert size(request, model_row(), tokens_per_byte=0.25).context_tokens < window
 
 
 @given(st.integers(1, 20_000))
@@ -169,11 +171,10 @@ def test_a_429_of_our_own_load_is_a_failure_that_is_expected_only_under_load() -
     outlook.refused = [0.0, 0.0, 0.5, *[1.0] * 17]
     of = size(chat(), model_row())
     at = priced((0, DEAR), outlook=outlook)
-    assert forecast(at, of).p_failure == pytest.approx(0.1)
-    outlook.in_flight = 1
-    assert forecast(at, of).p_failure == pytest.approx(0.1 + 0.9 * 0.5)
-    outlook.in_flight = 100
-    assert forecast(at, of).p_failure == pytest.approx(1.0)
+    for load, p_failure in ((0, 0.1), (1, 0.1 + 0.9 * 0.5), (100, 1.0)):
+        outlook.in_flight = load
+        outlook.at_load()
+        assert forecast(at, of).p_failure == pytest.approx(p_failure)
 
 
 @settings(deadline=None)
@@ -190,6 +191,7 @@ def test_the_quantile_of_the_answer_time_inverts_the_share_in_time(
     """What is promised with a probability holds with it, and a tenth less does not hold with much more."""
     outlook = row()
     outlook.ttft_s, outlook.tpot_s, outlook.answers = ttft_s, tpot_s, spread_table(spread)
+    outlook.at_load()
     at, of = priced((0, DEAR), outlook=outlook), size(chat(max_output_tokens=limit), model_row())
     expected = forecast(at, of)
     seconds = seconds_quantile(at, of, expected, share)

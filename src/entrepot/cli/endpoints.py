@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import typer
 
 from entrepot.cli.admin import ask
+from entrepot.cli.endpoint_estimates import estimate_columns, unusual
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.tables import print_columns, seconds_text
+from entrepot.cli.tables import echo_wrapped, print_columns, seconds_text
 
 app = typer.Typer(help="What a running gateway knows of each endpoint.", add_completion=False)
 
@@ -30,7 +31,32 @@ def endpoints(
         typer.echo(json.dumps(rows, indent=2))
         return
     print_columns(_columns(rows), left=("endpoint",), optional=("in flight", "fails", "context"), gap=1)
+    for row in rows:
+        for words in unusual(row["kpis"]):
+            echo_wrapped(f"{_label(row)}: {words}", hanging=2)
     typer.echo("measured, declared or assumed: m, d, a; in brackets the weight of the observations", err=True)
+    typer.echo("`entrepot endpoints show NAME` tells all estimates, with intervals and ages", err=True)
+
+
+@app.command()
+def show(
+    data_dir: DataDir,
+    name: Annotated[str, typer.Argument(help="An endpoint, model@host; or a part of one or several.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show every estimate of an endpoint: value, interval, basis, observations, age."""
+    rows = ask(data_dir, "/admin/endpoints")["data"]
+    found = [row for row in rows if row["name"] == name] or [row for row in rows if name in row["name"]]
+    if not found:
+        names = ", ".join(row["name"] for row in rows)
+        typer.echo(f"no endpoint is called {name!r}; there are {names}", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for number, row in enumerate(found):
+        typer.echo(f"{chr(10) if number else ''}{_label(row)}, {row['kpis']['in_flight']} in flight\n")
+        print_columns(estimate_columns(row["kpis"]), left=("", "basis"), optional=("age",))
 
 
 @app.command()

@@ -12,9 +12,52 @@ from time import monotonic
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from entrepot.domain.estimate import INTERVAL_SHARE, Estimate
 from entrepot.domain.money import NUSD_PER_USD
 from entrepot.domain.outcome import Outcome
 from entrepot.gateway.gateway import Gateway
+
+
+class _Estimates:
+    """All estimates of endpoints in five families, with the estimate's name, unit last, as a label.
+
+    The basis is a label of the value alone: the others would begin a new series when it changes.
+    """
+
+    def __init__(self) -> None:
+        labels = ["endpoint", "estimate"]
+        self._value = GaugeMetricFamily(
+            "entrepot_endpoint_estimate", "What is expected, or was seen.", labels=[*labels, "basis"]
+        )
+        self._low = GaugeMetricFamily(
+            "entrepot_endpoint_estimate_low",
+            f"Lower end of its {INTERVAL_SHARE:.0%} interval.",
+            labels=labels,
+        )
+        self._high = GaugeMetricFamily(
+            "entrepot_endpoint_estimate_high",
+            f"Upper end of its {INTERVAL_SHARE:.0%} interval.",
+            labels=labels,
+        )
+        self._count = GaugeMetricFamily(
+            "entrepot_endpoint_estimate_observations", "Decayed count of observations.", labels=labels
+        )
+        self._age = GaugeMetricFamily(
+            "entrepot_endpoint_estimate_age_seconds", "Age of the youngest observation.", labels=labels
+        )
+        self.families = (self._value, self._low, self._high, self._count, self._age)
+
+    def add(self, endpoint: str, called: str, estimate: Estimate) -> None:
+        """Add one estimate of an endpoint."""
+        labels = [endpoint, called]
+        self._value.add_metric([*labels, estimate.basis.value], estimate.value)
+        self._count.add_metric(labels, estimate.count)
+        if estimate.interval is not None:
+            low, high = estimate.interval
+            self._low.add_metric(labels, low)
+            self._high.add_metric(labels, high)
+        if estimate.age_s is not None:
+            self._age.add_metric(labels, estimate.age_s)
 
 
 class GatewayCollector(Collector):
@@ -96,6 +139,7 @@ class GatewayCollector(Collector):
         in_flight = GaugeMetricFamily(
             "entrepot_endpoint_in_flight", "Attempts under way.", labels=["endpoint"]
         )
+        known = _Estimates()
         for target in self._gateway.targets:
             kpis = self._gateway.knowledge.kpis(target.index, now_s)
             name = target.endpoint.name
@@ -104,5 +148,8 @@ class GatewayCollector(Collector):
             ):
                 family.add_metric([name, estimate.basis.value], estimate.value)
             in_flight.add_metric([name], kpis.in_flight)
+            for called, estimate in kpis.estimates().items():
+                known.add(name, called, estimate)
         yield from families.values()
         yield in_flight
+        yield from known.families

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+INTERVAL_SHARE = 0.9
+"""How surely the true value lies in the interval of an estimate, as much below it as above."""
+
 
 class Basis(StrEnum):
     """Where a number comes from."""
@@ -18,9 +21,10 @@ class Basis(StrEnum):
 
 
 class Estimate(Struct, frozen=True):
-    """A value with its basis, the weight of its observations, and the age of the youngest.
+    """A value with its basis, the weight of its observations, the age of the youngest, and an interval.
 
-    Units: `value` in the unit of the field that holds it; `age_s` in seconds, None if not measured.
+    Units: `value` and `interval` in the unit of the field that holds it; `age_s` in seconds, None if not
+    measured. `interval` holds the true value with `INTERVAL_SHARE`; None where nobody works it out.
     """
 
     value: float
@@ -28,3 +32,4 @@ class Estimate(Struct, frozen=True):
     count: float = 0.0
     age_s: float | None = None
     source: str = ""
+    interval: tuple[float, float] | None = None

@@ -27,6 +27,7 @@ from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
 from entrepot.gateway.exchange import Exchange
+from entrepot.gateway.feedback import Words
 from entrepot.gateway.forbidden import RefusalWriter
 from entrepot.gateway.headers import COST
 from entrepot.gateway.listener import Listener
@@ -90,7 +91,7 @@ class Gateway:
             for index, entry in enumerate(settings.endpoints)
         )
         self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
-        self.model_names = frozenset([*(at.endpoint.model for at in self.targets), *self.virtual_models])
+        self.model_names = frozenset((*self.virtual_models, *(at.endpoint.model for at in self.targets)))
         self.counters = Counters(len(self.targets))
         self.knowledge = knowledge
         self.router = Router(
@@ -111,6 +112,7 @@ class Gateway:
         self._unbooked: deque[Closing] = deque()
         self.admission = Admission(settings.caps, ledger)
         self.contents = Contents(ledger, log)
+        self.words = Words()
         self._accounts_due_s = 0.0
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}

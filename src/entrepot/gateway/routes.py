@@ -16,9 +16,9 @@ import msgspec
 from entrepot.catalog.kept_rules import kept_rules
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.errors import Refusal
-from entrepot.domain.estimate import Estimate
+from entrepot.domain.estimate import INTERVAL_SHARE, Estimate
 from entrepot.domain.prices import Prices
-from entrepot.domain.virtual import VirtualModel
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
@@ -26,6 +26,7 @@ from entrepot.ledger.history import Names, RefusalHistory, RequestHistory, Told,
 from entrepot.ledger.history_json import history_json, refusal_json
 from entrepot.ledger.keys.keys import Key
 from entrepot.routing.decision_json import decision_json, grounds_json
+from entrepot.routing.members import declared_share
 
 if TYPE_CHECKING:
     from entrepot.gateway.gateway import Gateway
@@ -108,25 +109,32 @@ def model_json(gateway: Gateway, name: str) -> Json:
         "endpoints": len(endpoints),
         "simulated": all(endpoint.simulated for endpoint in endpoints),
         "origin_country": origins.pop() if len(origins) == 1 else None,
-    } | ({} if virtual is None else {"entrepot": _virtual_json(virtual)})
+    } | ({} if virtual is None else {"entrepot": _virtual_json(gateway, virtual)})
 
 
-def _virtual_json(virtual: VirtualModel) -> Json:
+def _virtual_json(gateway: Gateway, virtual: VirtualModel) -> Json:
+    now_s = monotonic()
     return {
         "virtual": True,
-        "members": [
-            {
-                "model": member.model,
-                "success_share": None if member.success_share is None else _estimate(member.success_share),
-            }
-            for member in virtual.members
-        ],
+        "members": [_member_json(gateway, member, now_s) for member in virtual.members],
         "min_success_share": virtual.min_success_share,
     }
 
 
+def _member_json(gateway: Gateway, member: Member, now_s: float) -> Json:
+    """Return a member with the share of useful answers: what the choice goes by, and what it is made of."""
+    declared = declared_share(member, gateway.router.models.get(member.model))
+    share = gateway.knowledge.success_kpis(member.model, declared, now_s)
+    return {
+        "model": member.model,
+        "success_share": None if share.used is None else _estimate(share.used),
+        "declared_success_share": None if share.declared is None else _estimate(share.declared),
+        "measured_success_share": None if share.told is None else _estimate(share.told),
+    }
+
+
 def endpoints_json(gateway: Gateway, model: str | None = None) -> list[Json]:
-    """Return the endpoints of a model, or of all: prices, context, and KPIs with counts and ages."""
+    """Return the endpoints of a model, or of all: prices, context, and all KPIs with how sure they are."""
     now_s = monotonic()
     models = None if model is None else _served_by(gateway, model)
     return [
@@ -153,10 +161,7 @@ def _endpoint_json(gateway: Gateway, index: int, endpoint: Endpoint, now_s: floa
         "pricing": None if prices is None else _prices_json(prices),
         "rates": [] if endpoint.tariff is None else [_prices_json(card) for card in endpoint.tariff.cards],
         "kpis": {
-            "ttft_s": _estimate(kpis.ttft_s),
-            "tpot_s": _estimate(kpis.tpot_s),
-            "tokens_per_s": _estimate(kpis.tokens_per_s),
-            "failure_share": _estimate(kpis.failure_share),
+            **{name: _estimate(estimate) for name, estimate in kpis.estimates().items()},
             "in_flight": kpis.in_flight,
         },
     }
@@ -195,13 +200,19 @@ def _usd(nusd: int) -> str:
 
 
 def _estimate(estimate: Estimate) -> Json:
+    interval = estimate.interval
     return {
         "value": estimate.value,
         "basis": estimate.basis.value,
         "count": round(estimate.count, 2),
         "age_s": None if estimate.age_s is None else round(estimate.age_s, 1),
+        "interval": None if interval is None else _interval_json(*interval),
         "source": estimate.source,
     }
+
+
+def _interval_json(low: float, high: float) -> Json:
+    return {"share": INTERVAL_SHARE, "low": low, "high": high}
 
 
 async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> None:

@@ -285,20 +285,27 @@ def told(
     gateway spares itself. Blocks on reading files: call it in a thread.
     Raises: DataError when the journal is damaged.
     """
-    directory = DataDir(data_dir).journal
-    with JournalReader(directory) as reader:
-        request_id = request_id_from_text(id_text)
-        if request_id is None:
-            settle = reader.find_answer_id(id_text.encode(), key_id=key_id)
-            if settle is None:
-                return None
-            request_id = settle.request_id
-        entries = reader.find(request_id)
+    entries = entries_of(data_dir, id_text, key_id=key_id)
     if not entries:
         return None
     known = names_in_journal(data_dir) if names is None else names
     history = history_of(entries, known) or refusal_of(entries, known)
     return None if history is None or key_id not in (None, history.key_id) else history
+
+
+def entries_of(data_dir: Path, id_text: str, *, key_id: int | None = None) -> list[Entry]:
+    """Return what the journal holds of a request, as `account` finds it, and what was said of its answer.
+
+    Raises: DataError when the journal is damaged.
+    """
+    with JournalReader(DataDir(data_dir).journal) as reader:
+        request_id = request_id_from_text(id_text)
+        if request_id is None:
+            settle = reader.find_answer_id(id_text.encode(), key_id=key_id)
+            if settle is None:
+                return []
+            request_id = settle.request_id
+        return reader.find(request_id)
 
 
 def names_in_journal(data_dir: Path) -> Names:

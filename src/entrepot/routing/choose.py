@@ -232,6 +232,8 @@ class Router:
             options=tuple(options),
             models=tuple(self.knowledge.model_outlooks[name] for name in names),
             windows=tuple(max(at.context_tokens for _, at in self._by_model[name]) for name in names),
+            least_window=min(at.context_tokens for at in options),
+            least_max_output=min(at.max_output_tokens for at in options),
             excluded=tuple(excluded),
             ranking=ranking,
             explores=not preferences.order and preferences.sort is None and preferences.allow_fallbacks,
@@ -287,9 +289,19 @@ class Router:
                     found.append(quote(at, forecast(at, of)))
         return found
 
-    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
-        """Take in that an answer of a model was of use to its sender, or was not."""
-        self.knowledge.judged(model, succeeded=succeeded, now_s=now_s)
+    def judged(
+        self, model: str, *, succeeded: bool, now_s: float, weight: float = 1.0, again: bool = False
+    ) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not; as `Knowledge.judged`."""
+        self.knowledge.judged(model, succeeded=succeeded, now_s=now_s, weight=weight, again=again)
+        if self._virtual:
+            self._plans.clear()
+
+    def unjudged(
+        self, model: str, *, succeeded: bool, now_s: float, ago_s: float, weight: float = 1.0
+    ) -> None:
+        """Take back what was said of an answer of a model; as `Knowledge.unjudged`."""
+        self.knowledge.unjudged(model, succeeded=succeeded, now_s=now_s, ago_s=ago_s, weight=weight)
         if self._virtual:
             self._plans.clear()
 

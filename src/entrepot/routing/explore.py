@@ -11,7 +11,6 @@ much when it is dear as when it is free. Source: V. Raj and S. Kalyani, "Taming 
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from math import exp
 from statistics import NormalDist
 
@@ -29,6 +28,11 @@ _QUANTILES = 4096
 _GOLDEN = 0x9E37_79B9_7F4A_7C15
 _MIX = 0xBF58_476D_1CE4_E5B9
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_DIGITS = 30
+"""Binary digits of a draw that are used: a product of two such numbers is still a small integer."""
+
+_PLACES = 64
+"""Candidates whose draws are told apart; further ones use the same again."""
 
 
 class Allowances:
@@ -63,35 +67,44 @@ def to_explore(candidates: Sequence[Candidate], draw: float, allowance_usd: floa
     1).
     """
     best = candidates[0]
-    limit, least, found = best.score, best.score, None
+    tier, least, found = best.tier, best.score, None
+    dearest = least + allowance_usd
+    digits = int(draw * 2.0**_DIGITS)
     for place, candidate in enumerate(candidates):
-        if candidate.tier != best.tier or candidate.score - limit > allowance_usd:
+        expected, doubt, steady = candidate.score, candidate.doubt, candidate.steady_usd
+        if expected > dearest or candidate.tier != tier:
             break
-        doubt, steady = candidate.doubt, candidate.steady_usd
         if not place or not doubt or steady >= least:
             continue
-        unsure = candidate.score - steady
+        unsure = expected - steady
         if steady + unsure * exp(-MOST_LUCK * doubt) >= least:
             continue
-        drawn = steady + unsure * exp(doubt * normal(draw, place) - 0.5 * doubt * doubt)
+        drawn = steady + unsure * exp(doubt * normal(digits, place) - 0.5 * doubt * doubt)
         if drawn < least:
             least, found = drawn, candidate
     return found
 
 
-def normal(draw: float, place: int) -> float:
+def normal(digits: int, place: int) -> float:
     """Return a number that is normally distributed over all draws, another one for each place.
 
-    One draw has to do for all candidates, since it is stored with the decision: its bits are mixed with the
-    place.
+    One draw has to do for all candidates, since it is stored with the decision: its first `_DIGITS` digits
+    are hashed with a multiplier of the place's own. Source: M. Dietzfelbinger et al., "A reliable randomized
+    algorithm for the closest-pair problem", 1997 (multiply-shift).
     """
-    mixed = (int(draw * 2.0**53) + (place + 1) * _GOLDEN) & _MASK
-    mixed = ((mixed ^ (mixed >> 30)) * _MIX) & _MASK
-    mixed = ((mixed ^ (mixed >> 27)) * _GOLDEN) & _MASK
-    return _quantiles()[(mixed >> 31) % _QUANTILES]
+    return _NORMALS[((digits * _MULTIPLIERS[place % _PLACES]) >> _SHIFT) % _QUANTILES]
 
 
-@lru_cache(maxsize=1)
-def _quantiles() -> tuple[float, ...]:
-    normal_curve = NormalDist()
-    return tuple(normal_curve.inv_cdf((place + 0.5) / _QUANTILES) for place in range(_QUANTILES))
+def _mixed(place: int) -> int:
+    """Return 64 digits that have nothing to do with those of other places (SplitMix64)."""
+    mixed = (place + 1) * _GOLDEN & _MASK
+    mixed = (mixed ^ (mixed >> 30)) * _MIX & _MASK
+    mixed = (mixed ^ (mixed >> 27)) * _GOLDEN & _MASK
+    return mixed ^ (mixed >> 31)
+
+
+_MULTIPLIERS = tuple(_mixed(place) % (1 << _DIGITS) | 1 for place in range(_PLACES))
+_SHIFT = _DIGITS - _QUANTILES.bit_length() + 1
+_NORMALS: tuple[float, ...] = tuple(
+    NormalDist().inv_cdf((place + 0.5) / _QUANTILES) for place in range(_QUANTILES)
+)

@@ -10,7 +10,6 @@ from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.money import NUSD_PER_USD, TOKENS_PER_MTOK
 from entrepot.domain.prices import Prices
 from entrepot.domain.request import Request, Slo
-from entrepot.routing.kpi.load_limit import load_class
 from entrepot.routing.kpi.outlook import ModelOutlook, Outlook
 from entrepot.routing.kpi.table import WEIGHTS, Table
 
@@ -147,15 +146,16 @@ def option(
     )
 
 
-def size(request: Request, model: ModelOutlook, *, cautious: bool = True) -> Size:
-    """Return how large the request is for a model; not `cautious`: limits take the expected count as well.
+def size(request: Request, model: ModelOutlook, tokens_per_byte: float | None = None) -> Size:
+    """Return how large the request is for a model.
 
-    A request of several prompts (completions, embeddings) is taken to share its bytes evenly among them.
+    `tokens_per_byte` is what windows and limits count prompts by, cautiously unless it is given. A request of
+    several prompts (completions, embeddings) is taken to share its bytes evenly among them.
     """
     text_bytes, limit, choices = request.text_bytes, request.max_output_tokens, request.choices
     prompt_tokens = text_bytes * model.tokens_per_byte
-    cautious_tokens = text_bytes * model.cautious_tokens_per_byte if cautious else prompt_tokens
-    one_prompt = cautious_tokens
+    one_prompt = text_bytes * (tokens_per_byte or model.cautious_tokens_per_byte)
+    cautious_tokens = one_prompt if one_prompt > prompt_tokens else prompt_tokens
     operation = request.operation
     if choices > 1 and operation is not Operation.CHAT:
         one_prompt /= choices
@@ -192,36 +192,26 @@ def forecast(at: Option, of: Size, known_tokens: float = 0.0) -> Forecast:
     counts every choice in dollars and one in seconds: choices are written side by side. The cached part h
     comes from `known_tokens`, the beginning that was sent there lately. Source: DESIGN.md §4.
     """
-    outlook = at.outlook
-    load = outlook.in_flight
-    cached_tokens = of.prompt_tokens * outlook.cached_share
+    outlook, prompt_tokens = at.outlook, of.prompt_tokens
+    cached_tokens = prompt_tokens * outlook.cached_share
     if known_tokens:
-        known = known_tokens if known_tokens < of.prompt_tokens else of.prompt_tokens
+        known = known_tokens if known_tokens < prompt_tokens else prompt_tokens
         cached_tokens += known * (outlook.prefix_trust - outlook.cached_share)
-    uncached = of.prompt_tokens - cached_tokens
-    ttft_s = (
-        outlook.ttft_s
-        + uncached * outlook.ttft_per_token_s
-        + load * (outlook.ttft_per_in_flight_s + uncached * outlook.ttft_per_both_s)
-    )
-    tpot_s = outlook.tpot_s + load * outlook.tpot_per_in_flight_s
-    p_failure = outlook.p_failure
-    if outlook.refused is not None:
-        p_failure += (1.0 - p_failure) * outlook.refused[load_class(load)]
-    at = at if of.prompt_tokens <= at.above_tokens else tier_of(at, of)
-    not_given = (1.0 - outlook.cached_honour) * (at.input_usd - at.cached_usd)
-    dollars = outlook.price_factor * (
-        at.input_usd * uncached
-        + (at.cached_usd + not_given) * cached_tokens
-        + at.output_usd * of.billed_output_tokens
-        + at.request_usd
-    )
+    uncached, tpot_s = prompt_tokens - cached_tokens, outlook.tpot_now_s
+    ttft_s = outlook.ttft_now_s + uncached * outlook.ttft_now_per_token_s
+    if prompt_tokens > at.above_tokens:
+        at = tier_of(at, of)
+    dollars = at.input_usd * uncached + at.output_usd * of.billed_output_tokens + at.request_usd
+    if cached_tokens:
+        not_given = (1.0 - outlook.cached_honour) * (at.input_usd - at.cached_usd)
+        dollars += (at.cached_usd + not_given) * cached_tokens
+    dollars *= outlook.price_factor
     return Forecast(
         dollars,
         ttft_s + of.output_tokens * tpot_s,
         ttft_s,
         tpot_s,
-        p_failure,
+        outlook.p_failure_now,
         dollars * outlook.wasted_share,
         outlook.failure_s,
         cached_tokens,

@@ -42,7 +42,7 @@ def intervals(
         steady + part * per_prompt + tokens * per_token for part in prompts for tokens in lengths
     )
     uncached = of.prompt_tokens - expected.cached_tokens
-    per_part_s = uncached * (outlook.ttft_per_token_s + outlook.in_flight * outlook.ttft_per_both_s)
+    per_part_s = uncached * outlook.ttft_now_per_token_s
     seconds = sorted(
         (expected.ttft_s + (part - 1.0) * per_part_s + tokens * expected.tpot_s) * answer
         for part in prompts

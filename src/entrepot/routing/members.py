@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from entrepot.domain.endpoint import Model
-from entrepot.domain.virtual import VirtualModel
+from entrepot.domain.estimate import Estimate
+from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.routing.kpi.knowledge import Knowledge
 
 LEAST_SUCCESS_SHARE = 0.01
@@ -34,6 +35,11 @@ class Asked(Struct, frozen=True):
         return self.floor > 0.0 and (self.told is None or self.told < self.floor)
 
 
+def declared_share(member: Member, model: Model | None) -> Estimate | None:
+    """Return the share of useful answers that somebody declared: for this name, else of the model."""
+    return member.success_share or (model.success_share if model else None)
+
+
 def asked_of(virtual: VirtualModel, models: Mapping[str, Model], knowledge: Knowledge) -> list[Asked]:
     """Return the members of a virtual model in its order.
 
@@ -41,8 +47,7 @@ def asked_of(virtual: VirtualModel, models: Mapping[str, Model], knowledge: Know
     """
     told: dict[str, float | None] = {}
     for member in virtual.members:
-        model = models.get(member.model)
-        declared = member.success_share or (model.success_share if model else None)
+        declared = declared_share(member, models.get(member.model))
         told[member.model] = knowledge.success_share(
             member.model, None if declared is None else declared.value
         )

@@ -27,7 +27,7 @@ _METRICS = {
     Ranking.LATENCY: "ttft_s",
     Ranking.NEAREST: "miss",
 }
-_KEYS = {ranking: attrgetter("tier", metric) for ranking, metric in _METRICS.items()}
+_TIER = attrgetter("tier")
 _VALUES = {ranking: attrgetter(metric) for ranking, metric in _METRICS.items()}
 _TIE_BREAKERS = {
     Ranking.SCORE: attrgetter("cached_nusd_per_mtok", "uses"),
@@ -54,18 +54,16 @@ def ordered(candidates: list[Candidate], ranking: Ranking) -> list[Candidate]:
 
     For speed and latency a tie goes to the lower score first. Sorts the given list in place.
     """
-    candidates.sort(key=_KEYS[ranking])
     value = _VALUES[ranking]
-    start, count = 0, len(candidates)
-    for place in range(1, count + 1):
-        first = candidates[start]
-        if place < count:
-            other = candidates[place]
-            if other.tier == first.tier and value(other) - value(first) <= TIE * value(other):
-                continue
+    candidates.sort(key=value)
+    candidates.sort(key=_TIER)  # keeps the order inside a tier; two plain keys sort faster than pairs
+    start, least = 0, value(candidates[0])
+    for place, metric in enumerate([*map(value, candidates), float("inf")]):
+        if metric - least <= TIE * metric < float("inf") and candidates[place].tier == candidates[start].tier:
+            continue
         if place - start > 1:
             candidates[start:place] = sorted(candidates[start:place], key=_TIE_BREAKERS[ranking])
-        start = place
+        start, least = place, metric
     return candidates
 
 

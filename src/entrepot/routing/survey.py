@@ -5,7 +5,7 @@ of each request, so that this is where time is spent.
 """
 
 from collections.abc import Mapping, Sequence
-from math import hypot, sqrt
+from math import hypot
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,12 +26,15 @@ _SELDOM = 0.005
 class Plan(Struct, frozen=True):
     """What is the same for all requests of one kind: the options, the rows of the models, the exclusions.
 
-    Units: `windows` tokens; per model the largest context window of all its endpoints, eligible or not.
+    Units: tokens. `windows` has, per model, the largest context window of all its endpoints, eligible or not;
+    what is within the least window and the least limit of an answer of all options fits each of them.
     """
 
     options: tuple[Option, ...]
     models: tuple[ModelOutlook, ...]
     windows: tuple[int, ...]
+    least_window: float
+    least_max_output: float
     excluded: tuple[Exclusion, ...]
     ranking: Ranking
     explores: bool
@@ -62,9 +65,12 @@ def surveyed(request: Request, plan: Plan, known: Mapping[int, float], *, tells:
     survey = Survey(_sizes(request, plan), [], [], [], [], [])
     sizes, slo, most = survey.sizes, request.slo, request.max_output_tokens
     limited = slo.ttft_s is not None or slo.tokens_per_s is not None or slo.max_nusd is not None
+    fits_all = (most or 0) <= plan.least_max_output
+    for of in sizes:
+        fits_all = fits_all and of.context_tokens <= plan.least_window
     for at in plan.options:
         of = sizes[at.model_position]
-        exclusion = size_exclusion(at, of, most)
+        exclusion = None if fits_all else size_exclusion(at, of, most)
         if exclusion is None:
             expected = forecast(at, of, _known_tokens(request, of, known.get(at.index)) if known else 0.0)
             if limited:
@@ -83,12 +89,25 @@ def _sizes(request: Request, plan: Plan) -> list[Size]:
     """Return how large the request is for each model.
 
     When no window of the models holds it at the cautious count of tokens, the expected count decides: a doubt
-    is settled for the sender. It must not depend on who is eligible, or a preference could add an endpoint.
+    is settled for the sender. When none holds that either, a model's widest are still tried, unless not one
+    prompt in twenty has so few tokens: a host counts exactly and charges nothing for what it refuses. It must
+    not depend on who is eligible, or a preference could add an endpoint.
     """
-    sizes = [size(request, model) for model in plan.models]
-    if all(of.context_tokens > window for of, window in zip(sizes, plan.windows, strict=True)):
-        return [size(request, model, cautious=False) for model in plan.models]
+    models, windows = plan.models, plan.windows
+    sizes = [size(request, model) for model in models]
+    if _fits_nowhere(sizes, windows):
+        sizes = [size(request, model, model.tokens_per_byte) for model in models]
+        if _fits_nowhere(sizes, windows):
+            least = [size(request, model, model.least_tokens_per_byte) for model in models]
+            sizes = [
+                replace(of, context_tokens=window) if few.context_tokens <= window else of
+                for of, few, window in zip(sizes, least, windows, strict=True)
+            ]
     return sizes
+
+
+def _fits_nowhere(sizes: Sequence[Size], windows: Sequence[int]) -> bool:
+    return all(of.context_tokens > window for of, window in zip(sizes, windows, strict=True))
 
 
 def _known_tokens(request: Request, of: Size, known: float | None) -> float:
@@ -166,19 +185,19 @@ def scored(request: Request, survey: Survey, usd_per_s: float, *, alone: bool) -
     was asked for; one that may have none (`alone`) is asked again. The doubt of an endpoint is in the
     waiting, that of a model's verbosity in all.
     """
-    expectations = list(zip(survey.options, survey.forecasts, strict=True))
-    bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in expectations]
+    both = list(zip(survey.options, survey.forecasts, strict=True))
+    bases = [(now.dollars + usd_per_s * now.seconds) / at.success_share for at, now in both]
     least, second = two_least(bases)
     sizes, several, in_time, missed = survey.sizes, len(survey.sizes) > 1, survey.in_time, survey.missed
     preferences = request.preferences
     demotes = preferences.min_tokens_per_s is not None or preferences.max_ttft_s is not None
     candidates = []
-    for place, ((at, expected), base) in enumerate(zip(expectations, bases, strict=True)):
+    for place, ((at, expected), base) in enumerate(zip(both, bases, strict=True)):
         of, outlook, success = sizes[at.model_position], at.outlook, at.success_share
         fallback = (base if alone else second if base == least else least) * success
         dollars, seconds, p_failure = expected.dollars, expected.seconds, expected.p_failure
         wasted, failure_s = expected.dollars_wasted, expected.failure_s
-        doubt = 1.0 / sqrt(outlook.precision + outlook.in_flight * outlook.precision_per_use)
+        doubt = outlook.doubt_now
         if several or outlook.p_doubt:
             failed = wasted + usd_per_s * failure_s + fallback
             of_model = of.doubt if several else None

@@ -196,7 +196,7 @@ def test_the_bound_of_tokens_per_byte_covers_what_was_seen() -> None:
 
 def test_sums_of_another_length_are_refused() -> None:
     """A damaged or foreign state raises."""
-    with pytest.raises(ValueError, match="expected 21 finite"):
+    with pytest.raises(ValueError, match="expected 25 finite"):
         EndpointMeasures(PRIORS).restore_sums([1.0])
 
 

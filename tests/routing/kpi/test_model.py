@@ -89,9 +89,23 @@ def test_long_prompts_decide_the_bytes_per_token() -> None:
 
 def test_limits_take_the_prompts_with_many_tokens() -> None:
     """One prompt in ten has two bytes per token: limits reckon with it, forecasts with the mean."""
-    outlook = after(*[prompt(4000, 1000)] * 90, *[prompt(2000, 1000)] * 10)
+    outlook = after(*([prompt(4000, 1000)] * 9 + [prompt(2000, 1000)]) * 100)
     assert 1.0 / outlook.tokens_per_byte == pytest.approx(3.8, rel=0.03)
     assert 1.0 / outlook.cautious_tokens_per_byte == pytest.approx(2.0, rel=0.1)
+
+
+def test_limits_take_no_less_care_with_a_model_of_which_little_is_known() -> None:
+    """Ten prompts alike say next to nothing of how one in twenty is: what is assumed of it stays."""
+    few, many = after(*[prompt(4000, 1000)] * 10), after(*[prompt(4000, 1000)] * 1000)
+    assert 1.0 / few.cautious_tokens_per_byte == pytest.approx(4.0 * CAUTIOUS_PRIOR, rel=0.06)
+    assert 1.0 / many.cautious_tokens_per_byte == pytest.approx(4.0, rel=0.06)
+
+
+def test_fewer_tokens_than_the_least_are_seldom() -> None:
+    """One prompt in ten has eight bytes per token: one that needs as many to fit may still fit."""
+    outlook = after(*([prompt(4000, 1000)] * 9 + [prompt(8000, 1000)]) * 100)
+    assert 1.0 / outlook.least_tokens_per_byte == pytest.approx(8.0, rel=0.1)
+    assert outlook.least_tokens_per_byte <= outlook.tokens_per_byte
 
 
 def test_before_any_prompt_limits_take_a_stated_part_of_the_prior() -> None:

@@ -56,6 +56,10 @@ _SETTLE_CODE = Kind.SETTLE | _SECOND
 _CORRECT_CODE = Kind.CORRECT | _SECOND
 
 REQUEST_ID_OFFSET = 1  # of the request id within an encoded entry that has one
+TASK_ID_OFFSETS = (
+    _RESERVE.size - 8,
+    Layout("<B16sqI").size,
+)  # of a task's number in a Reserve, in a Feedback
 ANSWER_ID_OFFSET = _SETTLE.size  # of the host's answer id within an encoded Settle
 MAX_CLOSING_BYTES = _SETTLE.size + MAX_ANSWER_ID_BYTES  # the longest entry that closes a reservation
 

@@ -19,11 +19,15 @@ from entrepot.ledger.entries import (
     ANSWER_ID_OFFSET,
     MAX_ANSWER_ID_BYTES,
     REQUEST_ID_OFFSET,
+    TASK_ID_OFFSETS,
     Entry,
+    Expire,
+    Feedback,
     OfAttempt,
     Refused,
     Reserve,
     Settle,
+    Void,
     decode,
 )
 from entrepot.ledger.journal.segment import (
@@ -41,6 +45,7 @@ from entrepot.ledger.journal.segment import (
 )
 
 _CHUNK_BYTES = 1 << 18  # a read costs nothing per entry, and little when nothing is new
+MOST_TASK_SEGMENTS = 8  # half a gigabyte: a task whose answers are older is judged by the younger ones
 _BLOCK_BYTES = 1 << 14  # no entry holds as many zeros, so behind a block of zeros nothing is written
 
 
@@ -134,6 +139,35 @@ class JournalReader:
             found = [*self._entries_of(numbers[first], request_id), *found]
         return found
 
+    def find_task(self, task_id: int) -> list[Entry]:
+        """Return the reservations of a task, what closed each, and what was said of it or of its answers.
+
+        In the order in which they were written, but a closing may come behind its reservation at once. Only
+        the last `MOST_TASK_SEGMENTS` segments are read.
+        Raises: DataError when a segment's header is damaged.
+        """
+        wanted = task_id.to_bytes(8, "little")
+        found: list[Entry] = []
+        unclosed: list[bytes] = []
+        for number in segment_numbers(self._directory)[-MOST_TASK_SEGMENTS:]:
+            data = self._bytes(number)
+            asked, unclosed = unclosed, []
+            for request_id in asked:
+                closings = _closings_in(data, request_id, 0)
+                found += closings
+                unclosed += [] if closings else [request_id]
+            hit = data.find(wanted)
+            while hit >= 0:
+                entry = _entry_of_task(data, hit, task_id)
+                if entry is not None:
+                    found.append(entry)
+                if isinstance(entry, Reserve):
+                    closings = _closings_in(data, entry.request_id, hit)
+                    found += closings
+                    unclosed += [] if closings else [entry.request_id]
+                hit = data.find(wanted, hit + 1)
+        return found
+
     def find_answer_id(self, answer_id: bytes, *, key_id: int | None = None) -> Settle | None:
         """Return the newest Settle (of one key, if given) of the answer that its host called so, or None."""
         wanted = answer_id[:MAX_ANSWER_ID_BYTES]
@@ -179,7 +213,7 @@ class JournalReader:
         hit = data.find(request_id)
         while hit >= 0:
             entry = _entry_at(data, hit - REQUEST_ID_OFFSET - RECORD_HEAD_BYTES)
-            if isinstance(entry, OfAttempt | Refused) and entry.request_id == request_id:
+            if isinstance(entry, OfAttempt | Feedback | Refused) and entry.request_id == request_id:
                 yield entry
             hit = data.find(request_id, hit + 1)
 
@@ -279,6 +313,26 @@ def _is_first(entry: Entry) -> bool:
 
 def _is_zeros(fd: int, block: int) -> bool:
     return not os.pread(fd, _BLOCK_BYTES, block * _BLOCK_BYTES).rstrip(b"\0")
+
+
+def _entry_of_task(data: bytes, hit: int, task_id: int) -> Reserve | Feedback | None:
+    """Return the entry whose task's number stands at `hit`, or None when it stands there by chance."""
+    for offset in TASK_ID_OFFSETS:
+        entry = _entry_at(data, hit - offset - RECORD_HEAD_BYTES)
+        if isinstance(entry, Reserve | Feedback) and entry.task_id == task_id:
+            return entry
+    return None
+
+
+def _closings_in(data: bytes, request_id: bytes, start: int) -> list[Entry]:
+    """Return the next closing of a request from an offset on, as a list of one or of none."""
+    hit = data.find(request_id, start)
+    while hit >= 0:
+        entry = _entry_at(data, hit - REQUEST_ID_OFFSET - RECORD_HEAD_BYTES)
+        if isinstance(entry, Settle | Void | Expire) and entry.request_id == request_id:
+            return [entry]
+        hit = data.find(request_id, hit + 1)
+    return []
 
 
 def _entry_at(data: bytes, offset: int) -> Entry | None:

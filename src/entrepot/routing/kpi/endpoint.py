@@ -1,6 +1,6 @@
 """What is measured of one endpoint: decayed sums, from which its forecast and its estimates are made."""
 
-from math import exp2
+from math import exp2, sqrt
 
 from entrepot.domain.outcome import Outcome
 from entrepot.routing.kpi.distribution import Distribution
@@ -91,6 +91,10 @@ _SUMS = (
     "stream_rate",
     "stream_rate_square",
     "late_share",
+    "beginnings",
+    "discounted",
+    "priced",
+    "price_square",
 )
 """The decayed sums that are plain numbers, in the order in which they are kept."""
 
@@ -99,7 +103,9 @@ class EndpointMeasures:
     """The decayed sums of one endpoint; the holder gives each observation its weight.
 
     Units: weights of the holder, times seconds, tokens, nano-USD, or tokens per byte of a stream. `failures`
-    are those among `trials`, which are never many; `failed` are all, as `failed_s` and `wasted` are. `run` is
+    are those among `trials`, which are never many; `failed` are all, as `failed_s` and `wasted` are.
+    `beginnings` are prompts with a known beginning, `discounted` and `priced` answers whose host told what it
+    charged, with and without cached tokens. `run` is
     the count of failures since the last success, which decays on its own; `late_share` is that of failures
     lately.
     """
@@ -138,6 +144,10 @@ class EndpointMeasures:
     stream_rate: float
     stream_rate_square: float
     late_share: float
+    beginnings: float
+    discounted: float
+    priced: float
+    price_square: float
 
     def __init__(self, priors: Priors) -> None:
         self.ttft = Timing(priors.ttft)
@@ -231,6 +241,8 @@ class EndpointMeasures:
         prompt_tokens, output_tokens = seen.prompt_tokens, seen.output_tokens
         if prompt_tokens:
             known = min(seen.known_tokens, prompt_tokens)
+            if known > 0.0:
+                self.beginnings += weight
             known_cached = min(seen.cached_tokens, known)
             self.prompts += weight
             self.known_tokens += weight * known
@@ -246,18 +258,22 @@ class EndpointMeasures:
             return
         if seen.discount_nusd > 0:
             given = seen.billed_nusd + seen.discount_nusd - seen.told_nusd
+            self.discounted += weight
             self.discounts += weight * seen.discount_nusd
             self.honoured += weight * min(max(given, 0), seen.discount_nusd)
         else:
             self.listed += weight * seen.billed_nusd
             self.told += weight * seen.told_nusd
+            if seen.billed_nusd > 0:
+                self.priced += weight
+                self.price_square += weight * seen.told_nusd * (seen.told_nusd / seen.billed_nusd)
 
     def refresh(
         self, outlook: Outlook, priors: Priors, unit: float, now_s: float, half_life_s: float
     ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
         self._refresh_timing(outlook, priors, unit)
-        silent = 0.0 if self.last_at_s is None else (now_s - self.last_at_s) / half_life_s
+        silent = 0.0 if self.last_at_s is None else max(now_s - self.last_at_s, 0.0) / half_life_s
         self._refresh_precision(outlook, priors.doubt, unit, silent)
         pseudo = PSEUDO_COUNT * unit
         outlook.observations = (
@@ -279,6 +295,7 @@ class EndpointMeasures:
         outlook.refused = None if self.limit is None else self.limit.shares
         if self.prompts > 0.0:
             self._refresh_cached(outlook, pseudo)
+        outlook.at_load()
 
     def _outage(self, run: float, prior: float, unit: float) -> float:
         """Return the failure share that a run of failures lets expect, by what was usual before it."""
@@ -352,6 +369,20 @@ class EndpointMeasures:
         tokens = self.known_tokens + self.rest_tokens
         return (self.known_cached + self.rest_cached) / tokens if tokens else 0.0
 
+    def price_spread(self) -> float:
+        """Return how far what single answers cost lies from `price_factor`, in proportion to it."""
+        if self.listed <= 0.0 or self.told <= 0.0:
+            return 0.0
+        factor = self.told / self.listed
+        return sqrt(max(self.price_square / self.listed - factor * factor, 0.0)) / factor
+
+    def stream_spread(self) -> float:
+        """Return the standard deviation of the tokens per byte of single streams."""
+        if self.streams <= 0.0:
+            return 0.0
+        mean = self.stream_rate / self.streams
+        return sqrt(max(self.stream_rate_square / self.streams - mean * mean, 0.0))
+
     def share_of(self, count: float) -> float:
         """Return a decayed count in proportion to all attempts."""
         return count / self.observations if count else 0.0
@@ -371,8 +402,7 @@ class EndpointMeasures:
         if self.streams <= 0.0:
             return expected, BOUND_TOKENS_PER_BYTE
         mean = self.stream_rate / self.streams
-        deviation = max(self.stream_rate_square / self.streams - mean * mean, 0.0) ** 0.5
-        bound = (self.streams * (mean + 2.0 * deviation) + pseudo * BOUND_TOKENS_PER_BYTE) / whole
+        bound = (self.streams * (mean + 2.0 * self.stream_spread()) + pseudo * BOUND_TOKENS_PER_BYTE) / whole
         return expected, max(bound, expected)
 
     def _split(self, seen: Observation, uncached: float) -> tuple[float | None, float | None]:

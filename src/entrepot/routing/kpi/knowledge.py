@@ -10,9 +10,17 @@ from math import exp2
 from typing import Self
 
 from entrepot.domain.endpoint import Endpoint, Model
+from entrepot.domain.estimate import Estimate
 from entrepot.domain.request import BLOCK_BYTES, Request
 from entrepot.routing.kpi.endpoint import FAILURE_FLOOR_S, EndpointMeasures
-from entrepot.routing.kpi.estimates import EndpointKpis, ModelKpis, endpoint_kpis, model_kpis
+from entrepot.routing.kpi.estimates import (
+    EndpointKpis,
+    ModelKpis,
+    SuccessKpis,
+    endpoint_kpis,
+    model_kpis,
+    success_kpis,
+)
 from entrepot.routing.kpi.model import HALF_LIFE_S as MODEL_HALF_LIFE_S
 from entrepot.routing.kpi.model import ModelMeasures
 from entrepot.routing.kpi.observation import Observation
@@ -113,6 +121,7 @@ class Knowledge:
         before = outlook.in_flight
         outlook.in_flight = before + 1
         outlook.uses += 1
+        outlook.at_load()
         if request is not None and (request.blocks or request.session):
             self.prefixes.sent(endpoint_index, request.blocks, request.session, request.prompt_bytes, now_s)
         return before
@@ -136,7 +145,9 @@ class Knowledge:
 
     def ended(self, endpoint_index: int) -> None:
         """Count an attempt as no longer under way."""
-        self.outlooks[endpoint_index].in_flight -= 1
+        outlook = self.outlooks[endpoint_index]
+        outlook.in_flight -= 1
+        outlook.at_load()
 
     def observe(self, seen: Observation) -> None:
         """Take in one ended attempt and make the rows that it changes."""
@@ -169,11 +180,28 @@ class Knowledge:
         measures.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
         measures.refresh(outlook, priors, unit)
 
-    def judged(self, model: str, *, succeeded: bool, now_s: float) -> None:
-        """Take in that an answer of a model was of use to its sender, or was not."""
+    def judged(
+        self, model: str, *, succeeded: bool, now_s: float, weight: float = 1.0, again: bool = False
+    ) -> None:
+        """Take in that an answer of a model was of use to its sender, or was not; as `Successes.tell`."""
         measures = self._model_measures.get(model)
         if measures is not None:
-            measures.successes.add(float(succeeded), now_s)
+            measures.successes.tell(succeeded=succeeded, now_s=now_s, weight=weight, again=again)
+
+    def unjudged(
+        self, model: str, *, succeeded: bool, now_s: float, ago_s: float, weight: float = 1.0
+    ) -> None:
+        """Take back what was said of an answer of a model `ago_s` seconds ago; as `Successes.take_back`."""
+        measures = self._model_measures.get(model)
+        if measures is not None:
+            measures.successes.take_back(succeeded=succeeded, now_s=now_s, ago_s=ago_s, weight=weight)
+
+    def success_kpis(self, model: str, declared: Estimate | None, now_s: float) -> SuccessKpis:
+        """Return the share of a model's answers that are of use, as declared and as clients say.
+
+        Raises: KeyError when the model was not given at the start.
+        """
+        return success_kpis(self._model_measures[model], declared, now_s=now_s)
 
     def success_share(self, model: str, declared: float | None) -> float | None:
         """Return the share of a model's answers that are of use, None when nobody says."""
@@ -190,9 +218,9 @@ class Knowledge:
         for measures, outlook, priors in zip(self._measures, self.outlooks, self._priors, strict=True):
             if measures.last_at_s is None or measures.last_at_s < since_s:
                 measures.refit(priors, unit)
-            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
             if measures.limit is not None:
                 measures.limit.refresh(unit)
+            measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
         for name, of_model in self._model_measures.items():
             of_model.refresh_caution(self.model_outlooks[name], self._model_priors[name], model_unit)
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
@@ -215,7 +243,7 @@ class Knowledge:
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
         measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
-        return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s)
+        return endpoint_kpis(measures, outlook, priors, unit=unit, now_s=now_s, half_life_s=self._half_life_s)
 
     def model_kpis(self, model: str, now_s: float) -> ModelKpis:
         """Return the estimates of one model, each with basis, count and age.

@@ -9,14 +9,20 @@ from entrepot.routing.kpi.distribution import Distribution
 from entrepot.routing.kpi.observation import Observation
 from entrepot.routing.kpi.outlook import ModelOutlook
 from entrepot.routing.kpi.priors import ModelPriors
+from entrepot.routing.kpi.success import Successes
 from entrepot.routing.kpi.table import Table, log_normal_shares
 from entrepot.routing.kpi.timing import PSEUDO_COUNT
-from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Level, Verbosity
+from entrepot.routing.kpi.verbosity import HALF_LIFE_S, Classes, Verbosity
 
 __all__ = ["HALF_LIFE_S", "ModelMeasures"]
 
 CAUTIOUS_SHARE = 0.05
 """The quantile of bytes per token for limits: one prompt in twenty has more tokens than it tells."""
+
+CAUTIOUS_PSEUDO_COUNT = PSEUDO_COUNT / CAUTIOUS_SHARE
+"""Prompts that the prior of that quantile is worth: it rests on one in twenty of them, so it takes twenty
+times as many as a mean. With fewer, models of which little is known would get less care, and the longest
+prompts of all."""
 
 CAUTIOUS_PRIOR = 0.7
 """Before it is measured: code and markup have about 0.7 of the bytes per token of prose."""
@@ -57,6 +63,7 @@ class ModelMeasures:
         "bytes_per_token",
         "cautious_bytes_per_token",
         "last_at_s",
+        "most_bytes_per_token",
         "prompts",
         "successes",
         "verbosity",
@@ -65,9 +72,10 @@ class ModelMeasures:
     def __init__(self, priors: ModelPriors, common: Classes) -> None:
         self.verbosity = Verbosity(common)
         self.bytes_per_token = Distribution(LOWEST_BYTES_PER_TOKEN)
-        self.successes = Level()
+        self.successes = Successes()
         self.prompts = 0.0
         self.cautious_bytes_per_token = CAUTIOUS_PRIOR * priors.bytes_per_token.value
+        self.most_bytes_per_token = priors.bytes_per_token.value
         self.last_at_s: float | None = None
         self._tabled = 0.0
 
@@ -114,6 +122,7 @@ class ModelMeasures:
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio
         outlook.cautious_tokens_per_byte = 1.0 / min(self.cautious_bytes_per_token, ratio)
+        outlook.least_tokens_per_byte = 1.0 / max(self.most_bytes_per_token, ratio)
         precision = 1.0 / ASSUMED_DOUBT**2 + verbosity.whole.weight / ANSWER_SPREAD**2
         outlook.doubt = precision**-0.5
 
@@ -136,10 +145,11 @@ class ModelMeasures:
         usual = log_normal_shares(LOWEST_BYTES_PER_TOKEN, priors.bytes_per_token.value, BYTES_SPREAD)
         tokens = self.bytes_per_token.weight / self.prompts if self.prompts else 1.0
         outlook.bytes_per_token = Table(self.bytes_per_token, usual, PSEUDO_COUNT * unit * tokens)
+        self.most_bytes_per_token = outlook.bytes_per_token.quantile(1.0 - CAUTIOUS_SHARE)
         self._refresh_longest(outlook, priors)
         prior = CAUTIOUS_PRIOR * priors.bytes_per_token.value
         measured = self.bytes_per_token.quantile(CAUTIOUS_SHARE)
-        trust = self.prompts / (self.prompts + PSEUDO_COUNT * unit)
+        trust = self.prompts / (self.prompts + CAUTIOUS_PSEUDO_COUNT * unit)
         self.cautious_bytes_per_token = prior if measured is None else prior + trust * (measured - prior)
 
     def expected_bytes_per_token(self, priors: ModelPriors, unit: float) -> float:

@@ -14,10 +14,11 @@ from entrepot.routing.kpi.distribution import BUCKETS, GAMMA, Bucket, Distributi
 from entrepot.routing.kpi.endpoint import EndpointMeasures
 from entrepot.routing.kpi.load_limit import LoadLimit
 from entrepot.routing.kpi.model import ModelMeasures
+from entrepot.routing.kpi.success import Successes
 from entrepot.routing.kpi.timing import Timing
 from entrepot.routing.kpi.verbosity import PROMPT_CLASSES, Level
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CHECKSUM_BYTES = 4
 MOST_KEPT_LEVELS = 1024
 """Of the verbosity of keys and tags per model: about 40 KiB."""
@@ -192,7 +193,8 @@ def restore_model(measures: ModelMeasures, state: ModelState, *, now_s: float) -
     for level in state.levels:
         verbosity.levels[(level.key_id, level.tag_id)] = restored_level(level, now_s)
     measures.bytes_per_token.restore(state.bytes_per_token.buckets, total=state.bytes_per_token.total)
-    measures.successes = restored_level(state.successes, now_s)
+    told = restored_level(state.successes, now_s)
+    measures.successes = Successes(told.weight, min(told.total, told.weight), told.at_s)
     if not 0 <= state.prompts < float("inf"):
         raise ValueError(f"weight of prompts {state.prompts!r}: expected a finite number ≥ 0")
     measures.prompts = state.prompts
