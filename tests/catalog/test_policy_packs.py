@@ -108,3 +108,14 @@ def test_the_draft_bill_is_not_enforced() -> None:
     assert {rule.status for rule in load_pack(path)} == {Status.DRAFT}
     assert PolicySet(load_pack(path)).enforced == ()
     assert len(PolicySet(load_pack(path, enforces_drafts=True)).enforced) == 3
+
+
+def test_what_may_bind_one_day_is_not_called_law() -> None:
+    """Section 1532 names DeepSeek and High-Flyer; for all others of covered nations it waits for guidance."""
+    rules = load_pack(data_path(f"policy/{NDAA}.toml"))
+    assert {rule.id: rule.status for rule in rules} == {
+        "ndaa-1532-deepseek": Status.LAW,
+        "ndaa-1532-origin": Status.HOUSE,
+        "ndaa-1532-host": Status.HOUSE,
+    }
+    assert {rule.valid_from for rule in rules} == {date(2026, 1, 17)}  # 30 days after the enactment

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from entrepot.domain.errors import Refusal
+from entrepot.ledger.data_dir import make_data_dir
 from entrepot.ledger.keys.keys import list_keys
 from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.routing.decision import pack
 from tests.cli.command_line import Ran, entrepot
 from tests.ledger import entry_makers as make
+from tests.ledger.stores import BOTH, data_dir_with
 from tests.ledger.traffic import ENDPOINTS, START_NS, write
 from tests.routing.builders import R1, chat, router_of
 
@@ -168,10 +171,22 @@ def test_a_key_that_there_is_not_is_a_usage_error(folder: Path) -> None:
 # -- dry run
 
 
-@pytest.fixture
-def past(folder: Path) -> Path:
-    """Return a data directory with four calls: of one the decision was not kept, of one it had no choice."""
+@pytest.fixture(params=BOTH)
+def past(request: pytest.FixtureRequest, folder: Path) -> Iterator[Path]:
+    """A data directory with four calls: of one the decision was not kept, of one it had no choice.
+
+    Its store is of either kind.
+    """
     data_dir = folder / "data"
+    make_data_dir(data_dir)
+    with data_dir_with(request.param, data_dir):
+        write_past(data_dir)
+        (folder / "rules.toml").write_text(NO_CN)
+        yield data_dir
+
+
+def write_past(data_dir: Path) -> None:
+    """Write four calls into the journal of a data directory."""
     create_key(data_dir, "team", None, START_NS)
     ledger = Ledger.open(data_dir, START_NS)
     fleet = ENDPOINTS[:2]
@@ -190,8 +205,6 @@ def past(folder: Path) -> Path:
         write(ledger, replace(make.reserve(number), decision=decision, endpoint_id=endpoint))
         write(ledger, replace(make.settle(number, 1_000), endpoint_id=endpoint))
     ledger.close()
-    (folder / "rules.toml").write_text(NO_CN)
-    return data_dir
 
 
 def dry_run(folder: Path, data_dir: Path, *arguments: str) -> Ran:

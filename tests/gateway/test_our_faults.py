@@ -184,7 +184,7 @@ async def test_a_bug_in_a_read_is_not_taken_for_a_malformed_request(
     """It is a 500 like any other, on a connection that serves on."""
     async with scene(tmp_path) as s:
         with monkeypatch.context() as patch:
-            for name in ("model_json", "endpoints_json", "account"):
+            for name in ("model_json", "endpoints_json", "told"):
                 patch.setattr(routes, name, boom)
             check_told(s, await s.here.get(path))
         assert await serves_on(s)

@@ -15,6 +15,7 @@ import msgspec
 import psycopg
 from sqlalchemy import create_engine, insert, select
 
+from entrepot.domain.endpoint import Operation
 from entrepot.ledger.data_dir import DataDir, make_data_dir
 from entrepot.ledger.entries import (
     Correct,
@@ -24,6 +25,8 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     NameSender,
+    OfAttempt,
+    Refused,
     Reserve,
 )
 from entrepot.ledger.ledger import EndpointRef
@@ -41,7 +44,7 @@ POSTGRES_URL = os.environ.get("ENTREPOT_TEST_POSTGRES_URL", "postgresql://postgr
 def write_journal(
     data_dir: Path, requests: int, *, step_ns: int = HOUR_NS, segment_bytes: int = SEGMENT_BYTES
 ) -> list[Entry]:
-    """Write requests of three keys, two in a team, with rules and feedback; return the entries."""
+    """Write requests of three keys, two in a team, with rules, refusals and feedback; return the entries."""
     written: list[Entry] = [
         *(NameEndpoint(number, f"m@h{number}", "m", f"h{number}", "US") for number in (1, 2)),
         *(NamePrices(number, number, START_NS, 550, 2190, source="test") for number in (1, 2)),
@@ -58,8 +61,11 @@ def write_journal(
                 entry = msgspec.structs.replace(entry, rules_id=number % 3, task_id=number)  # noqa: PLW2901
             written.append(entry)
         last = written[-1]
-        assert not isinstance(last, NameEndpoint | NamePrices | NameSender | NameRules | Feedback)
+        assert isinstance(last, OfAttempt)
         written.append(Feedback(last.request_id, last.at_ns, last.key_id, number, number % 2 == 0))
+        if number % 3 == 0:
+            other_id = last.request_id[:-1] + bytes((255 - last.request_id[-1],))
+            written.append(Refused(other_id, last.at_ns, last.key_id, Operation.CHAT, b"why", 0, 1, 2))
     directory = make_data_dir(data_dir)
     with journal_in(directory.journal, segment_bytes=segment_bytes) as journal:
         journal.write(*written)

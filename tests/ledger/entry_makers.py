@@ -19,6 +19,7 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Scope,
     ScopeBalance,
@@ -109,6 +110,11 @@ def correct(
     )
 
 
+def refused(number: int = 1, *, key_id: int = 1, rules_id: int = 1, count: int = 1) -> Refused:
+    """Return a refusal by rules; its grounds are none that can be read."""
+    return Refused(request_id(number), AT_NS, key_id, Operation.CHAT, b"why not", 0, rules_id, count)
+
+
 def _integers(bits: int) -> st.SearchStrategy[int]:
     return st.integers(0, 2**bits - 1)
 
@@ -188,6 +194,15 @@ feedbacks = st.builds(
     st.booleans(),
     _seconds,
 )
+refusals = st.builds(
+    Refused,
+    st.binary(min_size=16, max_size=16),
+    _integers(62),
+    _integers(32),
+    st.sampled_from(Operation),
+    st.binary(max_size=200),
+    *[_integers(32)] * 3,
+)
 named_endpoints = st.builds(
     NameEndpoint, _integers(32), *[st.text(max_size=12)] * 3, _texts, _texts, _texts, st.booleans()
 )
@@ -244,6 +259,7 @@ entries = st.one_of(
     expires,
     corrects,
     feedbacks,
+    refusals,
     named_endpoints,
     named_prices,
     named_senders,

@@ -169,6 +169,17 @@ def test_after_a_failure_the_next_in_the_order_is_tried(
     assert run.dollars == pytest.approx([0.0012])
 
 
+def test_a_prompt_too_long_for_one_window_is_asked_of_larger_ones_only() -> None:
+    """The second window is no larger than the first, which refused: it costs no attempt and no round trip."""
+    of = scenario(
+        endpoint("a", context_tokens=500), endpoint("b", context_tokens=500), endpoint("c", ttft_s=3.0)
+    )
+    run = run_of(of, trace((0.0, 1000, 100)), InOrder([0, 1, 2]))
+    assert run.attempts == [1, 0, 1]
+    assert run.seconds == pytest.approx([0.2 + 4.0])
+    assert run.scores == pytest.approx([0.0012 + 4.2 * V_USD_PER_HOUR / 3600])
+
+
 def test_a_cut_stream_is_billed_and_tried_elsewhere() -> None:
     """What was written before the break costs; the observation has its bytes and no token counts."""
     router = InOrder([0, 1])

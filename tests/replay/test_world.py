@@ -156,6 +156,28 @@ def test_a_full_or_too_small_endpoint_refuses() -> None:
     assert state.best_order()[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("order", "tried"),
+    [
+        ([0, 1, 2, 3, 4], [0, 2, 3, 4]),
+        ([2, 1, 0], [2]),
+        ([1, 0, 4, 2], [1, 4, 2]),
+        ([3, 0, 1, 4], [3, 0, 4]),
+        ([4, 3], [4, 3]),
+        ([], []),
+    ],
+)
+def test_after_a_refusal_by_length_only_larger_windows_are_tried(order: list[int], tried: list[int]) -> None:
+    """As in the gateway: who said that the prompt is too long spares those with no larger window."""
+    windows = (500, 500, 1000, 2000, 3000)
+    ends = [endpoint(f"e{place}", context_tokens=window) for place, window in enumerate(windows)]
+    state = world(scenario(*ends), steady_trace(1))
+    state.expect(0, TraceRequest(0.0, 1000, 100), 0.0)
+    assert list(state.tried(order)) == tried
+    state.expect(0, TraceRequest(0.0, 100, 100), 0.0)
+    assert list(state.tried(order)) == order
+
+
 def test_drifts_and_phases_act_in_their_seconds_only() -> None:
     """A quarter of a period in, a drift is at its height; a phase is over at `until_s`."""
     at = endpoint(

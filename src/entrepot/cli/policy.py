@@ -31,6 +31,7 @@ from entrepot.cli.declarations import (
 from entrepot.cli.options import AsJson, DataDir
 from entrepot.cli.policy_dry_run import dry_run
 from entrepot.cli.policy_export import export
+from entrepot.cli.policy_refusals import refusals
 from entrepot.cli.tables import echo_wrapped
 from entrepot.domain.claims import UNDECLARED, Claims, KeyClaims, claims_of
 from entrepot.domain.endpoint import Endpoint, Operation
@@ -55,6 +56,7 @@ from entrepot.wire.body import parse_body
 app = typer.Typer(help="Look at rules before and after they decide.", no_args_is_help=True)
 app.command("dry-run")(dry_run)
 app.command()(export)
+app.command()(refusals)
 
 _MARKERS = {"messages": Operation.CHAT, "prompt": Operation.COMPLETION, "input": Operation.EMBEDDING}
 Added = Annotated[str | None, typer.Option(help="As a client's header would add, with commas between.")]

@@ -10,7 +10,7 @@ import typer
 
 from entrepot.domain.ids import REQUEST_ID_BYTES
 from entrepot.ledger.data_dir import DataDir
-from entrepot.ledger.history import RequestHistory, account
+from entrepot.ledger.history import RequestHistory, Told, told
 from entrepot.ledger.keys.keys import list_keys
 from entrepot.ledger.store.place import store_place
 from entrepot.ledger.store.poster import catch_up
@@ -34,31 +34,45 @@ def posted_store(data_dir: Path) -> Iterator[Store]:
         yield store
 
 
-def find_request(data_dir: Path, id_text: str) -> RequestHistory:
+def find_told(data_dir: Path, id_text: str) -> Told:
     """Return what is known of a request, named by our id, the start of it, or the host's id of its answer.
 
     The journal is asked first, then the store.
     Raises: typer.Exit with a message when none or several are named so; DataError as `posted_store`.
     """
-    found = account(data_dir, id_text) or _find_in_store(data_dir, id_text)
+    found = told(data_dir, id_text) or _find_in_store(data_dir, id_text)
     if found is None:
         typer.echo(f"no request {id_text!r} in {data_dir}; `entrepot requests` lists the last ones", err=True)
         raise typer.Exit(1)
     return found
 
 
-def _find_in_store(data_dir: Path, id_text: str) -> RequestHistory | None:
+def find_request(data_dir: Path, id_text: str) -> RequestHistory:
+    """Return what `find_told` finds, of a request that was served.
+
+    Raises: typer.Exit with a message when it was refused, and as `find_told`.
+    """
+    found = find_told(data_dir, id_text)
+    if not isinstance(found, RequestHistory):
+        typer.echo(f"rules refused the request {id_text!r}: nothing of it was sent or stored", err=True)
+        raise typer.Exit(1)
+    return found
+
+
+def _find_in_store(data_dir: Path, id_text: str) -> Told | None:
     with posted_store(data_dir) as store:
         digits = id_text.removeprefix(_ID_PREFIX)
         if not _is_start_of_id(digits):
             return store.request_of_answer(id_text)
         first, last = (bytes.fromhex(digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
-        ids = store.ids_between(first, last, 5)
+        ids = store.ids_between(first, last, 5) + store.refused_between(first, last, 5)
         if len(ids) > 1:
             names = "\n".join(f"  {_ID_PREFIX}{request_id.hex()}" for request_id in ids)
             typer.echo(f"several requests begin with {id_text}:\n{names}", err=True)
             raise typer.Exit(1)
-        return store.request(ids[0]) if ids else store.request_of_answer(id_text)
+        if not ids:
+            return store.request_of_answer(id_text)
+        return store.request(ids[0]) or store.refusal(ids[0])
 
 
 def _is_start_of_id(digits: str) -> bool:

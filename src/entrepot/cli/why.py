@@ -11,7 +11,7 @@ import typer
 
 from entrepot.catalog.kept_rules import kept_rules
 from entrepot.cli.options import AsJson, DataDir, RequestId
-from entrepot.cli.posted import find_request, key_names
+from entrepot.cli.posted import find_told, key_names
 from entrepot.cli.tables import (
     dollars,
     echo_wrapped,
@@ -20,12 +20,13 @@ from entrepot.cli.tables import (
     speed_text,
     usd_column,
 )
+from entrepot.cli.why_refused import tell_refusal
 from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import usd_text
 from entrepot.domain.prices import Bill, Prices
 from entrepot.domain.usage import Usage
 from entrepot.ledger.entries import CorrectReason, Expire, ExpireReason, Settle, Void, VoidReason
-from entrepot.ledger.history import AttemptHistory, RequestHistory
+from entrepot.ledger.history import AttemptHistory, RefusalHistory, RequestHistory
 from entrepot.ledger.history_json import history_json, instant_text, outcome_text
 from entrepot.routing.decision import Candidate, Decision, Ranking
 from entrepot.routing.decision_json import decision_json, recomputed_json
@@ -84,7 +85,13 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Tell why a request went where it went, what was expected of it, and what happened."""
-    history = find_request(data_dir, request_id)
+    history = find_told(data_dir, request_id)
+    if isinstance(history, RefusalHistory):
+        tell_refusal(data_dir, history, as_json=as_json)
+        if replay:
+            typer.echo("Rules refused it, so there is no choice to work out again.", err=True)
+        _end(None, replay=replay)
+        return
     decision = decision_of(history)
     rules = {} if decision is None else kept_rules(data_dir, decision.policy)
     names = history.endpoint_names

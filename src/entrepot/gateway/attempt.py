@@ -5,6 +5,7 @@ What it cost is told in `gateway.closing`, what it taught in `gateway.observe`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, time_ns
 
 from entrepot.domain.endpoint import Operation
@@ -208,6 +209,17 @@ class Attempt:
         return Outcome.TRUNCATED if relay.started else Outcome.FAILED
 
     @property
+    def outgrown_tokens(self) -> int:
+        """Return the context window that the prompt is too long for, as the host said; 0 if it did not.
+
+        A router sees bytes and the host tokens: a larger window may well hold what this one does not.
+        """
+        if self.outcome is not Outcome.REFUSED or self.relay is None:
+            return 0
+        is_too_long = host_error(self.relay.error_body).is_too_long
+        return self.target.endpoint.context_tokens if is_too_long else 0
+
+    @property
     def censored(self) -> bool:
         """Return whether the durations and tokens seen are only *at least*: cancelled, timed out, cut."""
         relay = self.relay
@@ -216,3 +228,22 @@ class Attempt:
         if isinstance(relay, StreamRelay):
             return relay.scan.cut_by_length
         return isinstance(relay, PlainRelay) and relay.answer is not None and relay.answer.cut_by_length
+
+
+def next_place(
+    last: Attempt | None,
+    failed: Sequence[Attempt],
+    candidates: Sequence[Candidate],
+    targets: Sequence[Target],
+) -> int | None:
+    """Return the place of the candidate to try after `last`, the same one if that was stale; None at the end.
+
+    Those whose window is no larger than one that the prompt was too long for are passed over.
+    """
+    place = 0 if last is None else last.place + (not last.stale)
+    outgrown_tokens = max((attempt.outgrown_tokens for attempt in failed), default=0)
+    while place < len(candidates):
+        if targets[candidates[place].endpoint_index].endpoint.context_tokens > outgrown_tokens:
+            return place
+        place += 1
+    return None

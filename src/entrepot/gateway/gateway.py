@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import traceback
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from math import ceil
 from random import Random
 from time import monotonic, time_ns
@@ -21,13 +21,14 @@ from entrepot.domain.errors import DataError, EntrepotError, HostFault, Refusal
 from entrepot.domain.ids import RequestIds
 from entrepot.domain.outcome import Outcome
 from entrepot.gateway.admission import Admission, Labels, labels_of, ledger_unavailable
-from entrepot.gateway.attempt import Attempt
+from entrepot.gateway.attempt import Attempt, next_place
 from entrepot.gateway.call import Call
 from entrepot.gateway.closing import TokenBounds, closing_entry
 from entrepot.gateway.contents import Contents
 from entrepot.gateway.counters import Counters
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import Words
+from entrepot.gateway.forbidden import RefusalWriter
 from entrepot.gateway.headers import COST
 from entrepot.gateway.listener import Listener
 from entrepot.gateway.log import EventLog
@@ -105,6 +106,7 @@ class Gateway:
         self.reprice(time_ns())
         self.listener = Listener(settings.server, self.serve)
         self._endpoint_ids = tuple(target.ref.endpoint_id for target in self.targets)
+        self.refusals = RefusalWriter(ledger, self._endpoint_ids, log)
         self._ids = RequestIds(secrets.randbits(32))
         self._random = random if random is not None else Random()
         self._unbooked: deque[Closing] = deque()
@@ -162,7 +164,7 @@ class Gateway:
         attempt: Attempt | None = None
         refusal: Refusal | None = None
         while len(failed) < MOST_ATTEMPTS:
-            attempt = self._next_attempt(call, attempt, len(failed) + 1)
+            attempt = self._next_attempt(call, attempt, failed)
             if attempt is None:
                 break
             refusal = self._reserve(attempt)
@@ -192,11 +194,11 @@ class Gateway:
         self.counters.refused(refusal)
         exchange.refuse(refusal)
 
-    def _next_attempt(self, call: Call, last: Attempt | None, number: int) -> Attempt | None:
+    def _next_attempt(self, call: Call, last: Attempt | None, failed: Sequence[Attempt]) -> Attempt | None:
         """Return the attempt after `last`: the same endpoint once more if a kept connection was dead."""
-        fresh = last is not None and last.stale
-        place = 0 if last is None else last.place + (not fresh)
-        if place >= len(call.decision.candidates):
+        fresh, number = last is not None and last.stale, len(failed) + 1
+        place = next_place(last, failed, call.decision.candidates, self.targets)
+        if place is None:
             return None
         candidate = call.decision.candidates[place]
         target = self.targets[candidate.endpoint_index]
@@ -226,7 +228,7 @@ class Gateway:
             needs_price=bounded,
         )
         if isinstance(decision, Refusal):
-            return decision
+            return self.refusals.note(decision, body.request, sender, request_id, at_ns)
         refusal = unbounded(body) if bounded else None
         if refusal is not None:
             return refusal
@@ -396,8 +398,8 @@ class Gateway:
 
     def _may_try_next(self, attempt: Attempt) -> bool:
         started = attempt.relay is not None and attempt.relay.started
-        over = started or attempt.cancelled or attempt.outcome is Outcome.REFUSED
-        return not (over or self._stopping)
+        refused = attempt.outcome is Outcome.REFUSED and not attempt.outgrown_tokens
+        return not (started or attempt.cancelled or refused or self._stopping)
 
     # -- time and end
 
@@ -407,6 +409,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_S)
             now_s = monotonic()
             self._book_what_waits()
+            self.refusals.sweep(time_ns())
             self._refresh_keys()
             self.reprice(time_ns())
             self.contents.sweep(now_s)
@@ -459,6 +462,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._book_what_waits()
+        self.refusals.write_kept()
         for pool in self.pools.values():
             pool.close()
         self.listener.close()

@@ -22,10 +22,10 @@ from entrepot.domain.virtual import Member, VirtualModel
 from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import FEEDBACK_PATH, answer_feedback
 from entrepot.gateway.refusals import invalid_request, wrong_method
-from entrepot.ledger.history import Names, RequestHistory, account
-from entrepot.ledger.history_json import history_json
+from entrepot.ledger.history import Names, RefusalHistory, RequestHistory, Told, told
+from entrepot.ledger.history_json import history_json, refusal_json
 from entrepot.ledger.keys.keys import Key
-from entrepot.routing.decision_json import decision_json
+from entrepot.routing.decision_json import decision_json, grounds_json
 from entrepot.routing.members import declared_share
 
 if TYPE_CHECKING:
@@ -223,12 +223,27 @@ async def _answer_generation(gateway: Gateway, exchange: Exchange, key: Key) -> 
         )
         return
     names = Names.of(gateway.ledger.balances)
-    found = await asyncio.to_thread(account, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
+    found = await asyncio.to_thread(told, gateway.ledger.path, wanted, names=names, key_id=key.key_id)
     if found is None:
         exchange.refuse(invalid_request(404, "unknown_request", f"this key has no request {wanted!r}"))
         return
-    told = await asyncio.to_thread(_decision, gateway, found)
-    exchange.reply(200, msgspec.json.encode({"data": {**history_json(found), "decision": told}}))
+    data = await asyncio.to_thread(_generation_json, gateway, found)
+    exchange.reply(200, msgspec.json.encode({"data": data}))
+
+
+def _generation_json(gateway: Gateway, found: Told) -> Json:
+    if isinstance(found, RefusalHistory):
+        return {**refusal_json(found), "refusal": _grounds(gateway, found)}
+    return {**history_json(found), "decision": _decision(gateway, found)}
+
+
+def _grounds(gateway: Gateway, found: RefusalHistory) -> Json | None:
+    """Return what a refusal was decided by, None where that cannot be read any more."""
+    try:
+        grounds = found.read_grounds()
+    except ValueError:
+        return None
+    return grounds_json(grounds, found.endpoint_names, kept_rules(gateway.ledger.path, grounds.policy))
 
 
 def _decision(gateway: Gateway, found: RequestHistory) -> Json | None:

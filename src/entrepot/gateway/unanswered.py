@@ -29,13 +29,14 @@ def unanswered(call: Call, failed: Sequence[Attempt]) -> Refusal:
             code="host_rejected_request",
             message=f"the host rejected the request: {fault.words or fault.reason}",
         )
-    waits_s = [_wait_s(attempt) for attempt in failed]
-    if all(attempt.fault is not None and attempt.fault.status == 429 for attempt in failed):
+    able = [attempt for attempt in failed if not attempt.outgrown_tokens]
+    waits_s = [_wait_s(attempt) for attempt in able]
+    if all(attempt.fault is not None and attempt.fault.status == 429 for attempt in able):
         return Refusal(
             http_status=429,
             type="rate_limit_error",
             code="hosts_rate_limited",
-            message=f"all {len(failed)} endpoints that could answer are rate limited; try again later",
+            message=f"all {len(able)} endpoints that could answer are rate limited; try again later",
             retry_after_s=min((wait_s for wait_s in waits_s if wait_s is not None), default=TRY_AGAIN_S),
         )
     what = f"{last.target.endpoint.name}: {_told(fault)}"

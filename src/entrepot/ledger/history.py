@@ -27,6 +27,7 @@ from entrepot.ledger.entries import (
     NameEndpoint,
     NamePrices,
     NameRules,
+    Refused,
     Reserve,
     Settle,
     Snapshot,
@@ -43,6 +44,7 @@ from entrepot.ledger.journal.segment import (
     segment_path,
 )
 from entrepot.routing.decision import Decision, unpack, with_rule_names
+from entrepot.routing.forbidden import Grounds, unpack_grounds
 
 _NAMING_KINDS = (Kind.NAME_ENDPOINT, Kind.NAME_PRICES, Kind.NAME_RULES, Kind.SNAPSHOT)
 
@@ -184,6 +186,47 @@ class RequestHistory(Struct, frozen=True):
         return tuple(found.decode("utf-8", "replace") for found in ids if found)
 
 
+class RefusalHistory(Struct, frozen=True):
+    """A request that rules kept from being served: there is no attempt, so there is no money.
+
+    `endpoints` and `rules` as in `RequestHistory`.
+    """
+
+    entry: Refused
+    endpoints: Mapping[int, NameEndpoint]
+    rules: tuple[str, ...] = ()
+
+    @property
+    def request_id(self) -> bytes:
+        """Return the id that the client was given."""
+        return self.entry.request_id
+
+    @property
+    def key_id(self) -> int:
+        """Return the id of the key that made the request."""
+        return self.entry.key_id
+
+    @property
+    def endpoint_names(self) -> dict[int, str]:
+        """Return the names of the endpoints by their ids."""
+        return {number: endpoint.name for number, endpoint in self.endpoints.items()}
+
+    def read_grounds(self) -> Grounds:
+        """Return what the refusal was decided by.
+
+        Raises: ValueError when what was kept is damaged, or of a version that we do not know.
+        """
+        return unpack_grounds(self.entry.grounds, self.rules)
+
+
+def refusal_of(entries: Iterable[Entry], names: Names) -> RefusalHistory | None:
+    """Return the refusal that is among the entries of one request, or None."""
+    entry = next((entry for entry in entries if isinstance(entry, Refused)), None)
+    return (
+        None if entry is None else RefusalHistory(entry, names.endpoints, names.rules.get(entry.rules_id, ()))
+    )
+
+
 def history_of(entries: Iterable[Entry], names: Names) -> RequestHistory | None:
     """Return the history that the entries of one request tell, or None when they hold no reservation.
 
@@ -218,6 +261,9 @@ def history_of(entries: Iterable[Entry], names: Names) -> RequestHistory | None:
     return RequestHistory(first.request_id, attempts, names.endpoints, names.rules.get(first.rules_id, ()))
 
 
+Told = RequestHistory | RefusalHistory
+
+
 def _by_instant(entry: Correct) -> tuple[int, int]:
     return (entry.at_ns, entry.correction_id)
 
@@ -225,6 +271,14 @@ def _by_instant(entry: Correct) -> tuple[int, int]:
 def account(
     data_dir: Path, id_text: str, *, names: Names | None = None, key_id: int | None = None
 ) -> RequestHistory | None:
+    """Return what the journal holds of a request that was served, as `told` finds it."""
+    found = told(data_dir, id_text, names=names, key_id=key_id)
+    return found if isinstance(found, RequestHistory) else None
+
+
+def told(
+    data_dir: Path, id_text: str, *, names: Names | None = None, key_id: int | None = None
+) -> Told | None:
     """Return what the journal holds of a request, named by our id or by the host's own id of its answer.
 
     With `key_id` only requests of that key are found. Without `names` they are read from the journal, which a
@@ -234,7 +288,8 @@ def account(
     entries = entries_of(data_dir, id_text, key_id=key_id)
     if not entries:
         return None
-    history = history_of(entries, names_in_journal(data_dir) if names is None else names)
+    known = names_in_journal(data_dir) if names is None else names
+    history = history_of(entries, known) or refusal_of(entries, known)
     return None if history is None or key_id not in (None, history.key_id) else history
 
 

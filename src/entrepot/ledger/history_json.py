@@ -14,7 +14,8 @@ from entrepot.domain.ids import request_id_text
 from entrepot.domain.money import NUSD_PER_USD, usd_text
 from entrepot.domain.outcome import Outcome
 from entrepot.ledger.entries import Closing, Correct, Expire, NamePrices, Settle, Void
-from entrepot.ledger.history import AttemptHistory, RequestHistory
+from entrepot.ledger.history import AttemptHistory, RefusalHistory, RequestHistory
+from entrepot.routing.decision import RULE_PREFIX
 
 Json = Mapping[str, object]
 
@@ -54,6 +55,26 @@ def history_json(history: RequestHistory) -> dict[str, object]:
         "latency": _milliseconds(settle.ttft_s) if settle else None,
         "generation_time": _milliseconds(settle.answer_s - settle.ttft_s) if settle else None,
         "attempts": [attempt_json(attempt) for attempt in history.attempts],
+    }
+
+
+def refusal_json(history: RefusalHistory) -> dict[str, object]:
+    """Return a request that rules refused, with the fields of one that was served as far as it has them."""
+    entry = history.entry
+    return {
+        "id": request_id_text(entry.request_id),
+        "created_at": instant_text(entry.at_ns),
+        "key_id": entry.key_id,
+        "operation": entry.operation.value,
+        "state": "refused",
+        "outcome": "policy_forbidden",
+        "http_status": 403,
+        "requests": entry.count,
+        "rules": [name.removeprefix(RULE_PREFIX) for name in history.rules if name.startswith(RULE_PREFIX)],
+        "cost_usd": usd_text(0),
+        "unknown_at_most_usd": usd_text(0),
+        "total_cost": 0.0,
+        "attempts": [],
     }
 
 

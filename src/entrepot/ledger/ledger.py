@@ -35,6 +35,7 @@ from entrepot.ledger.entries import (
     NameEndpoint,
     NamePrices,
     NameRules,
+    Refused,
     Reserve,
     Settle,
     Void,
@@ -314,8 +315,8 @@ class Ledger:
         self._accounts.add(payer, entry.bill.total_nusd - entry.unknown_nusd)
         return None
 
-    def note(self, entry: Feedback) -> None:
-        """Write down what a client says of an answer or a task.
+    def note(self, entry: Feedback | Refused) -> None:
+        """Write down what a client says of an answer or a task, or that rules refused its request.
 
         Raises: DataError when the journal cannot be written.
         """

@@ -176,6 +176,7 @@ class Simulation:
         before = perf_counter()
         order = self._router.choose(asked, now_s)
         run.decision_s += perf_counter() - before
+        order = world.tried(order)
         run.best_scores[number] = world.order_score(self._best(order))
         if order:
             run.first_choices[order[0]] += 1

@@ -122,6 +122,22 @@ class World:
         at = self.places[index]
         return at.in_flight + at.others >= at.most
 
+    def tried(self, order: Sequence[int]) -> Sequence[int]:
+        """Return the order without those that are passed over, as the gateway does it.
+
+        An endpoint whose window does not hold the prompt says so, and from then on only larger windows are
+        tried. The prompt is that of the last `expect`.
+        """
+        if len(self._fits) == len(self._all):
+            return order
+        kept, outgrown_tokens, prompt_tokens = [], 0, self._request.prompt_tokens
+        for index in order:
+            window = self.places[index].context_tokens
+            if window > outgrown_tokens:
+                kept.append(index)
+                outgrown_tokens = window if window <= prompt_tokens else outgrown_tokens
+        return kept
+
     def order_score(self, order: Sequence[int]) -> float:
         """Return the expected USD and seconds, in USD, of trying endpoints in this order.
 

@@ -171,7 +171,7 @@ class Router:
             served = served_by(request, plan) if isinstance(plan, Plan) else frozenset()
             named = [gone for gone in ruled if gone.endpoint_index in served]
             if named:
-                return policy_forbidden(request, self.endpoints, named, self.rules.by_id())
+                return policy_forbidden(request, self.endpoints, excluded, named, self.rules)
         return nothing_eligible(request, self.endpoints, excluded, self.rules.by_id())
 
     def _value_of_time(self, slo: Slo, ranking: Ranking) -> float:

@@ -127,6 +127,16 @@ class Candidate(Struct, frozen=True, gc=False):
         return self.ttft_s + self.output_tokens * self.tpot_s
 
 
+def rules_of(excluded: Sequence[Exclusion], policy: str) -> tuple[str, ...]:
+    """Return what excluded endpoints, each once, by name and in order, with the version of the rules."""
+    if not excluded and not policy:
+        return ()
+    names = {exclusion.name for exclusion in excluded}
+    if policy:
+        names.add(POLICY_PREFIX + policy)
+    return tuple(sorted(names))
+
+
 class Decision(Struct, frozen=True):
     """Where a request goes, and why.
 
@@ -156,12 +166,7 @@ class Decision(Struct, frozen=True):
 
         Among them `policy:` and the version of the rules, where there are any.
         """
-        if not self.excluded and not self.policy:
-            return ()
-        names = {exclusion.name for exclusion in self.excluded}
-        if self.policy:
-            names.add(POLICY_PREFIX + self.policy)
-        return tuple(sorted(names))
+        return rules_of(self.excluded, self.policy)
 
     @property
     def usd_per_hour(self) -> float:
@@ -228,18 +233,33 @@ def pack(decision: Decision, endpoint_ids: Sequence[int]) -> bytes:
                 c.miss,
             )
         )
-    parts += _packed_exclusions(decision, endpoint_ids)
+    parts += packed_exclusions(excluded, decision.policy, endpoint_ids)
     return b"".join(parts)
 
 
-def _packed_exclusions(decision: Decision, endpoint_ids: Sequence[int]) -> Iterator[bytes]:
-    """Yield each exclusion; of one by a rule, `seen` is the place of its name among those of the decision."""
+def packed_exclusions(
+    excluded: Sequence[Exclusion], policy: str, endpoint_ids: Sequence[int]
+) -> Iterator[bytes]:
+    """Yield each exclusion; of one by a rule, `seen` is the place of its name among `rules_of` them."""
     rule = ExclusionReason.RULE
-    is_ruled = any(e.reason is rule for e in decision.excluded)
-    places = {name: float(place) for place, name in enumerate(decision.rules)} if is_ruled else {}
-    for e in decision.excluded:
+    is_ruled = any(e.reason is rule for e in excluded)
+    places = {name: float(place) for place, name in enumerate(rules_of(excluded, policy))} if is_ruled else {}
+    for e in excluded:
         seen = places[e.name] if e.reason is rule else e.seen
         yield _EXCLUSION.pack(endpoint_ids[e.endpoint_index], e.reason, seen, e.limit)
+
+
+def unpacked_exclusions(data: bytes) -> tuple[Exclusion, ...]:
+    """Return what `packed_exclusions` wrote; `endpoint_index` then holds the ledger's endpoint id.
+
+    Raises: ValueError when the bytes are not whole exclusions of reasons that we know.
+    """
+    if len(data) % _EXCLUSION.size:
+        raise ValueError(f"{len(data)} bytes are no whole exclusions of {_EXCLUSION.size} each")
+    return tuple(
+        Exclusion(endpoint_id, ExclusionReason(reason), seen, limit)
+        for endpoint_id, reason, seen, limit in _EXCLUSION.iter_unpack(data)
+    )
 
 
 def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
@@ -247,14 +267,23 @@ def with_rule_names(decision: Decision, names: Sequence[str]) -> Decision:
 
     `names` are what its `rules_id` stands for. An exclusion whose name is not among them stays as it was.
     """
-    policy = next((name for name in names if name.startswith(POLICY_PREFIX)), POLICY_PREFIX)
-    excluded = tuple(
+    return replace(decision, excluded=named_exclusions(decision.excluded, names), policy=policy_of(names))
+
+
+def named_exclusions(excluded: Sequence[Exclusion], names: Sequence[str]) -> tuple[Exclusion, ...]:
+    """Return exclusions that were unpacked, with their rules by name where it is among `names`."""
+    return tuple(
         replace(e, rule=names[int(e.seen)].removeprefix(RULE_PREFIX))
         if e.reason is ExclusionReason.RULE and 0 <= e.seen < len(names)
         else e
-        for e in decision.excluded
+        for e in excluded
     )
-    return replace(decision, excluded=excluded, policy=policy.removeprefix(POLICY_PREFIX))
+
+
+def policy_of(names: Sequence[str]) -> str:
+    """Return the version of the rules that stands among names of what excluded, empty without one."""
+    found = next((name for name in names if name.startswith(POLICY_PREFIX)), POLICY_PREFIX)
+    return found.removeprefix(POLICY_PREFIX)
 
 
 def unpack(data: bytes) -> Decision:
@@ -280,10 +309,7 @@ def unpack(data: bytes) -> Decision:
         draw=draw,
         allowance_usd=nan if version == _FIRST_VERSION else allowance,
         candidates=tuple(_candidate(row) for row in layout.iter_unpack(data[_HEADER.size : middle])),
-        excluded=tuple(
-            Exclusion(endpoint_id, ExclusionReason(reason), seen, limit)
-            for endpoint_id, reason, seen, limit in _EXCLUSION.iter_unpack(data[middle:])
-        ),
+        excluded=unpacked_exclusions(data[middle:]),
         explored=bool(flags & _EXPLORED_FLAG),
         ranking=Ranking(flags >> _RANKING_SHIFT),
     )

@@ -8,6 +8,7 @@ from math import isnan
 
 from entrepot.routing.decision import Candidate, Decision, Exclusion
 from entrepot.routing.explain import exclusion_sentence
+from entrepot.routing.forbidden import Grounds, facts_of
 from entrepot.routing.rank import winner_of
 from entrepot.routing.rule import Rule
 
@@ -47,6 +48,16 @@ def recomputed_json(decision: Decision, names: Mapping[int, str]) -> Json:
         "score_usd": winner.score,
         "stored_winner": names.get(stored.endpoint_index),
         "stored_score_usd": stored.score,
+    }
+
+
+def grounds_json(grounds: Grounds, names: Mapping[int, str], rules: Mapping[str, Rule]) -> Json:
+    """Return what a refusal by rules was decided by, as `decision_json` tells a decision."""
+    return {
+        "policy": grounds.policy or None,
+        "models": list(grounds.models),
+        "claims": facts_of(grounds.claims),
+        "excluded": [_exclusion(exclusion, names, rules) for exclusion in grounds.excluded],
     }
 
 

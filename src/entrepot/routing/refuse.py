@@ -13,6 +13,8 @@ from entrepot.domain.errors import Refusal
 from entrepot.domain.request import Request
 from entrepot.routing.decision import Exclusion, ExclusionReason
 from entrepot.routing.explain import NO_RULES_KNOWN, exclusion_sentence, rules_sentences
+from entrepot.routing.forbidden import Forbidden, Grounds
+from entrepot.routing.policy import RulesInForce
 from entrepot.routing.rule import Rule
 
 MAX_NAMED = 8
@@ -110,20 +112,25 @@ def policy_forbidden(
     request: Request,
     endpoints: Sequence[Endpoint],
     excluded: Sequence[Exclusion],
-    rules: Mapping[str, Rule],
-) -> Refusal:
-    """Return the refusal of a request that would be served but for the rules, which it names."""
-    names = {gone.endpoint_index: endpoints[gone.endpoint_index].name for gone in excluded}
-    sentences = rules_sentences(excluded[:MAX_NAMED], names, rules)
-    if len(excluded) > MAX_NAMED:
-        sentences.append(f"{len(excluded) - MAX_NAMED} more are excluded")
-    return Refusal(
+    named: Sequence[Exclusion],
+    rules: RulesInForce,
+) -> Forbidden:
+    """Return the refusal of a request that would be served but for the rules.
+
+    It names the rules of `named`, the exclusions that stand in the way; its grounds hold all `excluded`.
+    """
+    names = {gone.endpoint_index: endpoints[gone.endpoint_index].name for gone in named}
+    sentences = rules_sentences(named[:MAX_NAMED], names, rules.by_id())
+    if len(named) > MAX_NAMED:
+        sentences.append(f"{len(named) - MAX_NAMED} more are excluded")
+    return Forbidden(
         403,
         "permission_error",
         POLICY_FORBIDDEN,
         f"Rules forbid every endpoint of {' or '.join(request.models)} that could serve this request: "
         f"{'; '.join(sentences)}. Ask another model, or have the operator look at `entrepot policy check`.",
         "model",
+        grounds=Grounds(request.models, request.claims, tuple(excluded), rules.digest),
     )
 
 

@@ -20,6 +20,22 @@ MOST_READ_BYTES = 64 * 1024
 _encode = Encoder().encode
 _decode = Decoder().decode
 _SECRET = re.compile(r"(?i)\b(bearer\s+|(?:api[-_ ]?)?key\s*[=:]\s*)[^\s\"',;]+|\bsk-[^\s\"',;]+")
+_TOO_LONG = re.compile(
+    r"(?i)context[ _-](length|window|size)[ _-]exceeded\b|\bexceed_context_size_error\b"
+    r"|\b(maximum|max|exceed(s|ed)?|longer|greater)\b.*\bcontext (length|window|size|limit)\b"
+    r"|\bcontext (length|window|size|limit)\b.*\b(maximum|max|exceed(s|ed)?|longer)\b"
+    r"|\b(prompt|input) is too long\b|\btoo many tokens\b.*\bprompt\b|\bmodel token limit\b"
+    r"|\breduce the length of the (messages|prompt|input)\b|\binput length \d+ exceeds\b"
+    r"|\bmaximum (prompt|input) length\b|\b(prompt|input) exceeds max(imum)? length\b"
+    r"|\brange of input length\b|\binput tokens? (count )?.*\bexceeds?\b"
+    r"|`inputs` (tokens \+ `max_new_tokens`|must have less than \d+ tokens)"
+)
+"""That a prompt is longer than a context window, in codes and in prose: a code and a parameter have their
+words joined by underscores, so that parameters with such names are not taken for it. Source: errors of
+OpenAI, Anthropic, Google, Groq, Mistral, xAI, Cohere, Bedrock, Alibaba, Moonshot, MiniMax, Z.ai, vLLM,
+SGLang, TGI, llama.cpp, LM Studio and Ollama in public reports, 2023 to 2026; tests have a row for each.
+"""
+
 _TAG = re.compile(r"<[^<>]{0,500}>")
 
 
@@ -32,6 +48,14 @@ class HostError(NamedTuple):
     def __str__(self) -> str:
         """Return the sentence with its code, as logs show it."""
         return self.message if self.code is None else f"{self.message} ({self.code})"
+
+    @property
+    def is_too_long(self) -> bool:
+        """Return whether it says that the prompt, or it and the output, is longer than the context window.
+
+        Not whether it is: a host's words are all there is to go by.
+        """
+        return _TOO_LONG.search(str(self)) is not None
 
 
 def error_body(refusal: Refusal, request_id: str | None) -> bytes:

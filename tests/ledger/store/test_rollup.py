@@ -177,7 +177,7 @@ def test_entries_from_before_the_roll_ups_are_added_up_by_the_migration(store: S
     with store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM usage_hours")
         connection.exec_driver_sql("UPDATE usage_days SET attempts = attempts + 1")  # of a version in between
-        for table in ("journal", "retention", "contents", "tasks"):
+        for table in ("journal", "retention", "contents", "tasks", "refusals"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("CREATE INDEX closings_answer_id ON closings (answer_id)")
         config.attributes["connection"] = connection

@@ -136,6 +136,22 @@ def test_a_request_is_found_by_the_hosts_id_of_its_answer_the_newest_first(store
     assert store.request_of_answer("chatcmpl-2") is None
 
 
+def test_a_refusal_comes_back_with_the_names_of_its_rules(store: Store) -> None:
+    """It is found by its id and by the start of it, is there once, and is no request that was served."""
+    rules = make.NameRules(1, ("policy:0123456789ab", "rule:no-cn"))
+    entry = make.refused(2, count=3)
+    store.post([rules, make.reserve(1), entry], HERE)
+    store.post([entry], HERE)
+    history = store.refusal(entry.request_id)
+    assert history is not None
+    assert (history.entry, history.rules) == (entry, rules.rules)
+    assert store.request(entry.request_id) is None
+    assert store.refusal(make.request_id(1)) is None
+    assert store.refused_between(make.request_id(1), make.request_id(9), 5) == [entry.request_id]
+    assert store.ids_between(make.request_id(1), make.request_id(9), 5) == [make.request_id(1)]
+    assert len(store.recent(9)) == 1
+
+
 def test_recent_requests_come_newest_first_with_all_their_attempts(store: Store) -> None:
     """One row per request, however often it was tried."""
     store.post([make.reserve(1), make.reserve(2), make.reserve(2, attempt=2), make.reserve(3)], HERE)

@@ -85,6 +85,17 @@ def test_old_entries_go_as_whole_requests_once_all_is_closed(store: Store) -> No
     assert noted == [("entries", NOW_NS - 3 * DAY_NS)]
 
 
+def test_old_refusals_go_with_the_entries(store: Store) -> None:
+    """They are kept as long as the money of requests that were served, and no longer."""
+    store.post([dated(make.refused(7), 9), dated(make.refused(8), 1)], HERE)
+    assert not delete_some(store, StoreRetention(decisions_days=4), NOW_NS)
+    assert counts(store)["refusals"] == 2
+    assert delete_some(store, StoreRetention(entries_days=0.5), NOW_NS, most=1)
+    assert counts(store)["refusals"] == 1
+    assert not delete_some(store, StoreRetention(entries_days=4), NOW_NS)
+    assert counts(store)["refusals"] == 1
+
+
 def test_nothing_is_deleted_that_is_kept_for_ever(store: Store) -> None:
     """0 days are the default: no retention."""
     filled(store)

@@ -25,6 +25,7 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Settle,
     Snapshot,
@@ -61,7 +62,7 @@ class AuditFold:
         """Add an entry; return what is wrong with it, seen from those before, or None."""
         self._entries += 1
         match entry:
-            case Feedback():
+            case Feedback() | Refused():
                 return None
             case Snapshot():
                 return self._snapshot(entry)

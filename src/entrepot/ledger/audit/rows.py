@@ -27,6 +27,7 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Settle,
     Snapshot,
@@ -46,6 +47,7 @@ IDS = {
     "closings": ("request_id", "attempt"),
     "corrections": ("request_id", "attempt", "correction_id"),
     "feedback": ("request_id", "task_id", "at_ns"),
+    "refusals": ("request_id",),
 }
 NAMES = ("endpoints", "prices", "senders", "rules")  # tables of names: few rows, each repeated by snapshots
 
@@ -98,6 +100,7 @@ _OTHERS: dict[type[Struct], Shape] = {
     ),
     Correct: _shape("corrections", Correct),
     Feedback: _shape("feedback", Feedback),
+    Refused: _shape("refusals", Refused),
     NameEndpoint: _shape("endpoints", NameEndpoint),
     NamePrices: _shape("prices", NamePrices),
     NameSender: Shape(

@@ -81,7 +81,7 @@ class AuditUsage:
                 self._corrections.append((at, entry))
                 if len(self._corrections) >= CORRECTIONS_AT_ONCE:
                     self.finish()
-            case _:  # names and feedback were not used, and a snapshot repeats
+            case _:  # names, feedback and refusals used nothing, and a snapshot repeats
                 return
 
     def finish(self) -> None:

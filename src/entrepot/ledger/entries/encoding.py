@@ -29,6 +29,7 @@ from entrepot.ledger.entries.values import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Settle,
     Snapshot,
@@ -47,6 +48,7 @@ _EXPIRE = Layout("<B16sHqIIIqBBHdI")
 _CORRECT_1 = Layout("<B16sHqIIIqBBqqqqqqqqqqq")
 _CORRECT = Layout(_CORRECT_1.format + "qqqqI")
 _FEEDBACK = Layout("<B16sqIQBd")
+_REFUSED = Layout("<B16sqIBIII")
 
 _SECOND = 0x10  # the number of the layout stands above the bits of the kind
 _RESERVE_CODE = Kind.RESERVE | _SECOND
@@ -242,6 +244,22 @@ def _encode_feedback(entry: Feedback) -> bytes:
     )
 
 
+def _encode_refused(entry: Refused) -> bytes:
+    return (
+        _REFUSED.pack(
+            Kind.REFUSED,
+            entry.request_id,
+            entry.at_ns,
+            entry.key_id,
+            _OPERATION_CODES[entry.operation],
+            entry.sender_id,
+            entry.rules_id,
+            entry.count,
+        )
+        + entry.grounds
+    )
+
+
 def encode(entry: Entry) -> bytes:
     """Return the bytes of any entry: its kind, then its fields.
 
@@ -256,6 +274,8 @@ def encode(entry: Entry) -> bytes:
             return _encode_correct(entry)
         case Feedback():
             return _encode_feedback(entry)
+        case Refused():
+            return _encode_refused(entry)
         case _:
             return bytes((_TEXT_KINDS[type(entry)],)) + _pack_text(entry)
 
@@ -408,6 +428,12 @@ def _decode_feedback(body: bytes) -> Feedback:
     return Feedback(request_id, at_ns, key, task, succeeded != 0, score)
 
 
+def _decode_refused(body: bytes) -> Refused:
+    _, request_id, at_ns, key, operation, sender, rules, count = _REFUSED.unpack_from(body)
+    grounds = body[_REFUSED.size :]
+    return Refused(request_id, at_ns, key, _OPERATIONS[operation], grounds, sender, rules, count)
+
+
 _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     Kind.RESERVE: _decode_reserve,
     Kind.SETTLE: _decode_settle,
@@ -418,6 +444,7 @@ _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     _SETTLE_CODE: _decode_settle,
     _CORRECT_CODE: _decode_correct,
     Kind.FEEDBACK: _decode_feedback,
+    Kind.REFUSED: _decode_refused,
     Kind.NAME_ENDPOINT: lambda body: _unpack_endpoint(memoryview(body)[1:]),
     Kind.NAME_PRICES: lambda body: _unpack_prices(memoryview(body)[1:]),
     Kind.NAME_SENDER: lambda body: _unpack_sender(memoryview(body)[1:]),

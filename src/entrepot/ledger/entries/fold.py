@@ -29,6 +29,7 @@ from entrepot.ledger.entries.values import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Scope,
     ScopeBalance,
@@ -106,7 +107,7 @@ class Balances:
                 return self.close(entry)
             case Snapshot():
                 return self._adopt(entry)
-            case Feedback():
+            case Feedback() | Refused():
                 return None
             case _:
                 return self._name(entry)
@@ -301,7 +302,7 @@ class Totals:
 
     def apply(self, entry: Entry) -> Conflict | None:
         """Apply any entry; the same one again changes nothing, another one under its id is a conflict."""
-        if isinstance(entry, Name | Feedback | Snapshot):
+        if isinstance(entry, Name | Feedback | Refused | Snapshot):
             return self.balances.apply(entry)
         key, content = entry_id(entry), encode(entry)
         seen = self._seen.get(key)

@@ -40,6 +40,7 @@ class Kind(IntEnum):
     NAME_SENDER = 9
     NAME_RULES = 10
     FEEDBACK = 11
+    REFUSED = 12
 
 
 class Scope(StrEnum):
@@ -208,6 +209,24 @@ class Feedback(Struct, frozen=True, gc=False):
     score: float = nan
 
 
+class Refused(Struct, frozen=True, gc=False):
+    """A request that rules alone kept from being served: evidence, and no money.
+
+    Units: `at_ns` Unix nanoseconds. `grounds` are packed by `routing.forbidden`, `rules_id` names the rules
+    and the version of their set. `count` requests are told by it: of a key that is refused many
+    times in a minute the later ones are kept together, under the id and the instant of the first of them.
+    """
+
+    request_id: bytes
+    at_ns: int
+    key_id: int
+    operation: Operation
+    grounds: bytes
+    sender_id: int = NO_SENDER
+    rules_id: int = NO_RULES
+    count: int = 1
+
+
 class NameEndpoint(Struct, frozen=True):
     """What an `endpoint_id` stands for. Facts never change under an id: a changed endpoint gets a new one."""
 
@@ -339,7 +358,7 @@ class Snapshot(Struct, frozen=True):
 Closing = Settle | Void | Expire
 OfAttempt = Reserve | Settle | Void | Expire | Correct
 Name = NameEndpoint | NamePrices | NameSender | NameRules
-Entry = OfAttempt | Name | Feedback | Snapshot
+Entry = OfAttempt | Name | Feedback | Refused | Snapshot
 AttemptId = tuple[bytes, int]
 EntryId = tuple[bytes, int, Kind, int]
 

@@ -24,6 +24,7 @@ from entrepot.ledger.entries import (
     Expire,
     Feedback,
     OfAttempt,
+    Refused,
     Reserve,
     Settle,
     Void,
@@ -126,14 +127,14 @@ class JournalReader:
     def find(self, request_id: bytes) -> list[Entry]:
         """Return all entries of a request in the order in which they were written.
 
-        The instant in the id says from which segment on; older ones are read only when the first
-        reservation is not there, which happens when the clock was set back.
+        The instant in the id says from which segment on; older ones are read only when neither the first
+        reservation nor a refusal is there, which happens when the clock was set back.
         Raises: DataError when a segment's header is damaged.
         """
         numbers = segment_numbers(self._directory)
         first = self._first_segment(numbers, instant_ns(request_id))
         found = [entry for number in numbers[first:] for entry in self._entries_of(number, request_id)]
-        while first > 0 and not any(isinstance(entry, Reserve) and entry.attempt == 1 for entry in found):
+        while first > 0 and not any(_is_first(entry) for entry in found):
             first -= 1
             found = [*self._entries_of(numbers[first], request_id), *found]
         return found
@@ -212,7 +213,7 @@ class JournalReader:
         hit = data.find(request_id)
         while hit >= 0:
             entry = _entry_at(data, hit - REQUEST_ID_OFFSET - RECORD_HEAD_BYTES)
-            if isinstance(entry, OfAttempt | Feedback) and entry.request_id == request_id:
+            if isinstance(entry, OfAttempt | Feedback | Refused) and entry.request_id == request_id:
                 yield entry
             hit = data.find(request_id, hit + 1)
 
@@ -303,6 +304,11 @@ class JournalReader:
             raise damage(path, 0, f"its header says that it is segment {header.number}")
         self._first_sequence = header.first_sequence
         return self._fd
+
+
+def _is_first(entry: Entry) -> bool:
+    """Return whether nothing of its request was written before an entry."""
+    return isinstance(entry, Refused) or (isinstance(entry, Reserve) and entry.attempt == 1)
 
 
 def _is_zeros(fd: int, block: int) -> bool:

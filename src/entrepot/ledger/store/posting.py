@@ -23,13 +23,14 @@ from entrepot.ledger.store.tables import (
     CORRECTIONS,
     DECISIONS,
     FEEDBACK,
+    REFUSALS,
     RESERVES,
     USAGE_DAYS,
     USAGE_HOURS,
 )
 
 IDS_PER_QUERY = 500  # databases limit the parameters of a query
-_IN_BULK = frozenset((RESERVES, DECISIONS, CLOSINGS, CORRECTIONS, FEEDBACK))
+_IN_BULK = frozenset((RESERVES, DECISIONS, CLOSINGS, CORRECTIONS, FEEDBACK, REFUSALS))
 _SET_POSITION = text(
     'INSERT INTO position (id, segment, "offset") VALUES (1, :segment, :offset) '
     'ON CONFLICT (id) DO UPDATE SET segment = excluded.segment, "offset" = excluded."offset"'

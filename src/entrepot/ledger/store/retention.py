@@ -12,7 +12,15 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, select, u
 
 from entrepot.ledger.store.contents import delete_old
 from entrepot.ledger.store.store import Store
-from entrepot.ledger.store.tables import CLOSINGS, CORRECTIONS, DECISIONS, FEEDBACK, RESERVES, RETENTION
+from entrepot.ledger.store.tables import (
+    CLOSINGS,
+    CORRECTIONS,
+    DECISIONS,
+    FEEDBACK,
+    REFUSALS,
+    RESERVES,
+    RETENTION,
+)
 
 REQUESTS_PER_DELETE = 500  # some ten milliseconds
 DAY_NS = 86_400_000_000_000
@@ -56,6 +64,7 @@ def delete_some(
         if retention.entries_days:
             before_ns = now_ns - int(retention.entries_days * DAY_NS)
             deleted = max(deleted, _delete_entries(connection, before_ns, most))
+            deleted = max(deleted, _delete_refusals(connection, before_ns, most))
             _note(connection, "entries", before_ns)
     return more_words or deleted == most
 
@@ -90,6 +99,14 @@ def _delete_entries(connection: Connection, before_ns: int, most: int) -> int:
     ids = list(connection.execute(old).scalars())
     for table in (DECISIONS, CORRECTIONS, CLOSINGS, FEEDBACK, RESERVES):
         connection.execute(delete(table).where(table.c.request_id.in_(ids)))
+    return len(ids)
+
+
+def _delete_refusals(connection: Connection, before_ns: int, most: int) -> int:
+    found = REFUSALS.c.request_id
+    old = select(found).where(found < _first_id(before_ns)).order_by(found).limit(most)
+    ids = list(connection.execute(old).scalars())
+    connection.execute(delete(REFUSALS).where(found.in_(ids)))
     return len(ids)
 
 

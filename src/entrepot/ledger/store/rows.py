@@ -29,6 +29,7 @@ from entrepot.ledger.entries import (
     NamePrices,
     NameRules,
     NameSender,
+    Refused,
     Reserve,
     Settle,
     Snapshot,
@@ -42,6 +43,7 @@ from entrepot.ledger.store.tables import (
     ENDPOINTS,
     FEEDBACK,
     PRICES,
+    REFUSALS,
     RESERVES,
     RULES,
     SENDERS,
@@ -62,6 +64,7 @@ class Rows:
         "endpoints",
         "feedback",
         "prices",
+        "refusals",
         "reserves",
         "rules",
         "senders",
@@ -77,6 +80,7 @@ class Rows:
         self.senders: list[Row] = []
         self.rules: list[Row] = []
         self.feedback: list[Row] = []
+        self.refusals: list[Row] = []
         for entry in entries:
             self.add(entry)
 
@@ -92,6 +96,7 @@ class Rows:
             (CLOSINGS, self.closings),
             (CORRECTIONS, self.corrections),
             (FEEDBACK, self.feedback),
+            (REFUSALS, self.refusals),
         )
 
     def add(self, entry: Entry) -> None:
@@ -100,9 +105,7 @@ class Rows:
             case Settle():
                 self.closings.append(_settle_row(entry))
             case Reserve():
-                self.reserves.append(_reserve_row(entry))
-                if entry.decision:
-                    self.decisions.append((entry.request_id, entry.attempt, entry.decision))
+                self._reserve(entry)
             case Void():
                 self.closings.append(_void_row(entry))
             case Expire():
@@ -111,11 +114,18 @@ class Rows:
                 self.corrections.append(_correct_row(entry))
             case Feedback():
                 self.feedback.append(_feedback_row(entry))
+            case Refused():
+                self.refusals.append(_refused_row(entry))
             case Snapshot():  # repeats what was written before it; a journal may begin with one
                 for name in entry.names:
                     self._name(name)
             case _:
                 self._name(entry)
+
+    def _reserve(self, entry: Reserve) -> None:
+        self.reserves.append(_reserve_row(entry))
+        if entry.decision:
+            self.decisions.append((entry.request_id, entry.attempt, entry.decision))
 
     def _name(self, entry: Name) -> None:
         match entry:
@@ -303,6 +313,19 @@ def _feedback_row(entry: Feedback) -> Row:
     )
 
 
+def _refused_row(entry: Refused) -> Row:
+    return (
+        entry.request_id,
+        entry.at_ns,
+        entry.key_id,
+        entry.operation.value,
+        entry.grounds,
+        entry.sender_id,
+        entry.rules_id,
+        entry.count,
+    )
+
+
 def _number(seconds: float) -> float | None:
     return None if isnan(seconds) else seconds
 
@@ -389,6 +412,12 @@ def correction_from(row: Sequence[Any]) -> Correct:
         unknown_nusd,
         *row[24:],
     )
+
+
+def refused_from(row: Sequence[Any]) -> Refused:
+    """Return the entry of a row of `refusals`."""
+    request_id, at_ns, key_id, operation, *rest = row
+    return Refused(request_id, at_ns, key_id, Operation(operation), *rest)
 
 
 def endpoint_from(row: Sequence[Any]) -> NameEndpoint:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from entrepot.domain.errors import DataError, StoreAway
 from entrepot.ledger.entries import Entry, OfAttempt
-from entrepot.ledger.history import Names, RequestHistory, history_of
+from entrepot.ledger.history import Names, RefusalHistory, RequestHistory, history_of, refusal_of
 from entrepot.ledger.journal.segment import Position
 from entrepot.ledger.store.place import PostgresDatabase, StorePlace
 from entrepot.ledger.store.postgres import PostgresStore
@@ -29,6 +29,7 @@ from entrepot.ledger.store.rows import (
     correction_from,
     endpoint_from,
     prices_from,
+    refused_from,
     reserve_from,
 )
 from entrepot.ledger.store.sqlite import SqliteStore
@@ -40,11 +41,12 @@ from entrepot.ledger.store.tables import (
     JOURNAL,
     POSITION,
     PRICES,
+    REFUSALS,
     RESERVES,
     RULES,
 )
 
-REVISION = "0004"  # the last one in migrations/versions; a test compares
+REVISION = "0005"  # the last one in migrations/versions; a test compares
 _READ_ONLY = "25006"  # PostgreSQL's state for a transaction that may not write: a standby, or set so
 
 
@@ -219,6 +221,20 @@ class Store:
         with self.engine.connect() as connection:
             request_id = connection.execute(query).scalar_one_or_none()
         return None if request_id is None else self.request(request_id)
+
+    def refusal(self, request_id: bytes) -> RefusalHistory | None:
+        """Return what the store has of a request that rules refused, or None."""
+        with self.engine.connect() as connection:
+            query = select(REFUSALS).where(REFUSALS.c.request_id == request_id)
+            found = map(refused_from, connection.execute(query).all())
+            return refusal_of(found, _names(connection))
+
+    def refused_between(self, first: bytes, last: bytes, limit: int) -> list[bytes]:
+        """Return the ids of up to `limit` refusals from `first` to `last`, the oldest first."""
+        found = REFUSALS.c.request_id
+        query = select(found).where(found.between(first, last)).order_by(found).limit(limit)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def ids_between(self, first: bytes, last: bytes, limit: int) -> list[bytes]:
         """Return the ids of up to `limit` requests from `first` to `last`, the oldest first."""

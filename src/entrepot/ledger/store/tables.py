@@ -128,6 +128,22 @@ FEEDBACK = Table(
     sqlite_with_rowid=False,
 )
 
+# Requests that rules kept from being served, each row for `count` of them; `grounds` are packed.
+REFUSALS = Table(
+    "refusals",
+    METADATA,
+    Column("request_id", LargeBinary, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("grounds", LargeBinary, nullable=False),
+    Column("sender_id", BigInteger, nullable=False),
+    Column("rules_id", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Index("refusals_at_ns", "at_ns"),
+    sqlite_with_rowid=False,
+)
+
 ENDPOINTS = Table(
     "endpoints",
     METADATA,
