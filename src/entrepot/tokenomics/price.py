@@ -65,7 +65,7 @@ class Tier(Struct, frozen=True):
 
 ANY_CONTEXT = (Tier(),)
 USUAL_TIERS = (Tier(32 * 1024), Tier(128 * 1024), Tier())
-"""The tiers that are shown unless others are asked for: each reads four times the context of the one below."""
+"""The tiers that are shown unless others are asked for."""
 
 
 class Work(Struct, frozen=True, eq=False):
@@ -137,8 +137,8 @@ class PriceList(Struct, frozen=True, eq=False):
     """Prices at which the tokens that were served pay the cost and a margin, exactly.
 
     Shapes: `at_cost_usd_per_mtok` and `tokens` (tiers, kinds), `parts_usd` (parts). Units: USD per million
-    tokens (not a number where no such token was served), tokens, USD. `margin` is a part of the cost: 5.45 for
-    545 %.
+    tokens (not a number where no such token was served), tokens, USD. `margin` is a part of the cost: 5.45
+    for 545 %.
     """
 
     tiers: tuple[Tier, ...]
