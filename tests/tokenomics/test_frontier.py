@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.tokenomics.choice import Limits, Unmet, cheapest, limit_costs
+from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest, limit_costs
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.price import Part
@@ -87,7 +87,7 @@ def test_no_point_of_the_front_is_beaten_and_none_off_it_is_better() -> None:
 
 def test_the_cheapest_within_limits_keeps_them_and_nothing_that_keeps_them_is_cheaper() -> None:
     """Over all limits at once."""
-    limits = Limits(ttft_s=0.2, tokens_per_s=30.0, context_tokens=1500)
+    limits = PointLimits(ttft_s=0.2, tokens_per_s=30.0, context_tokens=1500)
     place = cheapest(POINTS, limits)
     assert not isinstance(place, Unmet)
     kept = POINTS.fits & (POINTS.ttft_s <= 0.2) & (POINTS.tpot_s <= 1 / 30) & (POINTS.context_tokens >= 1500)
@@ -99,10 +99,10 @@ def test_the_cheapest_within_limits_keeps_them_and_nothing_that_keeps_them_is_ch
 def test_a_tighter_limit_never_costs_less(ttft_s: float, speed: float, tighter: float) -> None:
     """Monotone in each limit: and what was refused stays refused."""
     price = POINTS.blended_usd_per_mtok()
-    loose = cheapest(POINTS, Limits(ttft_s=ttft_s, tokens_per_s=speed))
+    loose = cheapest(POINTS, PointLimits(ttft_s=ttft_s, tokens_per_s=speed))
     for tight_limits in (
-        Limits(ttft_s=ttft_s / tighter, tokens_per_s=speed),
-        Limits(ttft_s=ttft_s, tokens_per_s=speed * tighter),
+        PointLimits(ttft_s=ttft_s / tighter, tokens_per_s=speed),
+        PointLimits(ttft_s=ttft_s, tokens_per_s=speed * tighter),
     ):
         tight = cheapest(POINTS, tight_limits)
         if isinstance(loose, Unmet):
@@ -113,11 +113,11 @@ def test_a_tighter_limit_never_costs_less(ttft_s: float, speed: float, tighter: 
 
 def test_caution_keeps_the_limits_at_the_upper_end_of_the_interval() -> None:
     """A point estimate within the SLO is half a promise."""
-    free = cheapest(POINTS, Limits())
+    free = cheapest(POINTS, PointLimits())
     assert not isinstance(free, Unmet)
     speed = float(0.95 / POINTS.tpot_s[free])
-    bold = cheapest(POINTS, Limits(tokens_per_s=speed))
-    careful = cheapest(POINTS, Limits(tokens_per_s=speed, is_cautious=True))
+    bold = cheapest(POINTS, PointLimits(tokens_per_s=speed))
+    careful = cheapest(POINTS, PointLimits(tokens_per_s=speed, is_cautious=True))
     assert not isinstance(bold, Unmet)
     assert not isinstance(careful, Unmet)
     assert POINTS.tpot_high_s[careful] <= 1 / speed < POINTS.tpot_high_s[bold]
@@ -125,7 +125,7 @@ def test_caution_keeps_the_limits_at_the_upper_end_of_the_interval() -> None:
 
 def test_each_limit_has_a_price_and_a_slack_one_none() -> None:
     """Taken away alone; loosening saves at most as much."""
-    limits = Limits(ttft_s=60.0, tokens_per_s=70.0, context_tokens=1500)
+    limits = PointLimits(ttft_s=60.0, tokens_per_s=70.0, context_tokens=1500)
     costs = {one.limit: one for one in limit_costs(POINTS, limits)}
     assert costs["ttft_s"].costs == 0
     assert costs["tokens_per_s"].costs > 0
@@ -135,7 +135,7 @@ def test_each_limit_has_a_price_and_a_slack_one_none() -> None:
 
 def test_a_limit_beyond_every_point_is_refused_with_the_floor_and_the_nearest() -> None:
     """What is asked, what is possible, and which point comes nearest."""
-    refused = cheapest(POINTS, Limits(ttft_s=0.001))
+    refused = cheapest(POINTS, PointLimits(ttft_s=0.001))
     assert isinstance(refused, Unmet)
     floor = POINTS.ttft_s[POINTS.fits].min()
     assert refused.floors == {"ttft_s": pytest.approx(floor)}
@@ -143,12 +143,12 @@ def test_a_limit_beyond_every_point_is_refused_with_the_floor_and_the_nearest() 
     assert POINTS.ttft_s[refused.nearest] == floor
     assert refused.by == pytest.approx(floor / 0.001)
     assert "TTFT of 0.001 s is beyond every point: the best is TTFT of 0.0" in refused.reason
-    assert limit_costs(POINTS, Limits(ttft_s=0.001)) == ()
+    assert limit_costs(POINTS, PointLimits(ttft_s=0.001)) == ()
 
 
 def test_limits_that_exclude_each_other_are_told_apart_from_floors() -> None:
     """Each can be kept, both cannot: the nearest misses its worst by least."""
-    refused = cheapest(POINTS, Limits(tokens_per_s=1 / POINTS.tpot_s.min(), context_tokens=12_500))
+    refused = cheapest(POINTS, PointLimits(tokens_per_s=1 / POINTS.tpot_s.min(), context_tokens=12_500))
     assert isinstance(refused, Unmet)
     assert refused.floors == {}
     assert "not all of them together" in refused.reason
@@ -160,7 +160,7 @@ def test_what_does_not_fit_in_memory_is_refused_in_the_offers_words() -> None:
     grid = Grid((LinearOffer("big", refusal="takes 700 GB, has 640: take 16 GPUs"),), BATCHES, GRID.requests)
     points = points_of(grid)
     assert not points.front().any()
-    refused = cheapest(points, Limits())
+    refused = cheapest(points, PointLimits())
     assert isinstance(refused, Unmet)
     assert refused.nearest is None
     assert "take 16 GPUs" in refused.reason

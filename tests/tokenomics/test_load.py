@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import exp
 
 import numpy as np
@@ -131,3 +132,27 @@ def test_sizes_that_cannot_be_are_refused(classes: list[RequestClass], words: st
     """Before they become prices."""
     with pytest.raises(ValueError, match=words):
         Mix(classes)
+
+
+@dataclass(frozen=True)
+class LaunchingClock(LinearClock):
+    """A clock whose steps with a prompt cost something once, whatever its length."""
+
+    reading_s: float = 0.1
+
+    def step_s(
+        self, decoding: float, held_tokens: float, prompt_tokens: float = 0.0, prompt_pairs: float = 0.0
+    ) -> float:
+        """Return the seconds of one step."""
+        plain = super().step_s(decoding, held_tokens, prompt_tokens, prompt_pairs)
+        return plain + (self.reading_s if prompt_tokens else 0.0)
+
+
+def test_what_reading_a_prompt_costs_once_is_paid_once_per_prompt() -> None:
+    """A mean step has a little of a prompt, but real steps have a whole piece or none."""
+    plain, launching = (
+        steady(CHAT, 1.0, PricedReplica(clock, usd_per_hour=16.0))
+        for clock in (LinearClock(), LaunchingClock())
+    )
+    more = launching.work.busy_s[0, Kind.INPUT] - plain.work.busy_s[0, Kind.INPUT]
+    assert more == pytest.approx(1.0 * 0.1, rel=1e-6)

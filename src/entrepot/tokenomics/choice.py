@@ -16,7 +16,7 @@ from entrepot.tokenomics.price import Array
 LOOSER = 0.10  # how far a limit is loosened to see what a little of it costs
 
 
-class Limits(Struct, frozen=True):
+class PointLimits(Struct, frozen=True):
     """What a point has to keep; None for no limit.
 
     Units: seconds; tokens/s/user; tokens of context. With `is_cautious` the upper ends of the stated
@@ -69,7 +69,7 @@ class LimitCost(Struct, frozen=True):
     looser: int
 
 
-def cheapest(points: Points, limits: Limits, prices: Array | None = None) -> int | Unmet:
+def cheapest(points: Points, limits: PointLimits, prices: Array | None = None) -> int | Unmet:
     """Return the place of the cheapest point that keeps the limits, or why there is none.
 
     Shapes: `prices` (n,), the basket's if not given. Of equal ones the fastest in the answer wins.
@@ -83,7 +83,7 @@ def cheapest(points: Points, limits: Limits, prices: Array | None = None) -> int
     return int(places[np.lexsort((points.answer_s[places], cost[places]))[0]])
 
 
-def limit_costs(points: Points, limits: Limits, prices: Array | None = None) -> tuple[LimitCost, ...]:
+def limit_costs(points: Points, limits: PointLimits, prices: Array | None = None) -> tuple[LimitCost, ...]:
     """Return what each limit that is set costs, the dearest first; nothing when no point keeps them all."""
     cost = points.blended_usd_per_mtok() if prices is None else prices
     chosen = cheapest(points, limits, cost)
@@ -113,7 +113,7 @@ def limit_costs(points: Points, limits: Limits, prices: Array | None = None) -> 
     return tuple(sorted(found, key=lambda one: -one.costs))
 
 
-def _misses(points: Points, limits: Limits) -> Array:
+def _misses(points: Points, limits: PointLimits) -> Array:
     """Return by which factor each point misses each limit, at most 1 where it keeps it: (n, limits)."""
     is_cautious = limits.is_cautious
     reached = {
@@ -134,7 +134,7 @@ def _misses(points: Points, limits: Limits) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _unmet(points: Points, limits: Limits, misses: Array) -> Unmet:
+def _unmet(points: Points, limits: PointLimits, misses: Array) -> Unmet:
     refusals = tuple(offer.refusal for offer in points.grid.offers if offer.refusal is not None)
     if not points.fits.any():
         reason = "no operating point fits in memory and serves the load"

@@ -41,8 +41,8 @@ class Fleet(Struct, frozen=True, kw_only=True):
     Units: tokens of the day; tokens/s per node, means over the day (`prefill_tokens_per_s` counts cached
     tokens too); USD. `cached_cost_ratio` is what a cached token costs of an uncached one in prefill,
     `kv_share` the part of decode in which KV is read. `mean_nodes` (when stated) and `hourly_nodes` (a curve
-    of the day) are in use, `peak_nodes` at the busiest time. Prices are list prices in USD per million tokens.
-    `figures` has each of them with its source, `published` what was published as a result.
+    of the day) are in use, `peak_nodes` at the busiest time. Prices are list prices in USD per million
+    tokens. `figures` has each of them with its source, `published` what was published as a result.
     """
 
     name: str

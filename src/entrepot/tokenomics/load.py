@@ -19,6 +19,9 @@ from entrepot.tokenomics.bracket import largest
 from entrepot.tokenomics.clock import StepClock
 from entrepot.tokenomics.price import ANY_CONTEXT, Array, Kind, PriceList, Tier, Work, price_list, split
 
+PIECE_TOKENS = 8192.0
+"""Of a prompt that one step reads at most: the default of vLLM and SGLang on large devices."""
+
 _DIGITS = 1e-12  # relative: how exactly the batch is found
 
 
@@ -88,6 +91,7 @@ class Mix:
         self.own_pairs, self.cached_pairs = member @ (uncached * uncached / 2), member @ (uncached * cached)
         self.output_tokens = float(self.tokens[:, Kind.OUTPUT].sum())
         self.held_per_sequence = float(self.held.sum()) / self.output_tokens
+        self.pieces = float(share @ np.ceil(uncached / PIECE_TOKENS))
         self.longest_tokens = float(max((uncached + cached + output)[share > 0]))
 
 
@@ -170,14 +174,18 @@ class PricedReplica(Struct, frozen=True):
 
 
 def _step_pieces(clock: StepClock, mix: Mix, batch: float) -> tuple[float, ...]:
-    """Return what each thing adds to a step; the pieces add up to it.
+    """Return what each thing adds to a mean step; the pieces add up to it.
+
+    Some steps read a piece of a prompt, the others none: what a piece costs once counts for those only.
 
     Units: seconds of: decoding, reading KV, reading prompts, their own attention, that on cached tokens.
     """
     held = batch * mix.held_per_sequence
     finished = batch / mix.output_tokens  # requests per step
-    prompt = finished * float(mix.tokens[:, Kind.INPUT].sum())
-    own, cached = finished * float(mix.own_pairs.sum()), finished * float(mix.cached_pairs.sum())
+    with_prompt = min(1.0, finished * mix.pieces)  # the part of the steps that reads a piece of a prompt
+    per_piece = finished / with_prompt if with_prompt > 0 else 0.0
+    prompt = per_piece * float(mix.tokens[:, Kind.INPUT].sum())
+    own, cached = per_piece * float(mix.own_pairs.sum()), per_piece * float(mix.cached_pairs.sum())
     until = (
         clock.step_s(batch, 0.0),
         clock.step_s(batch, held),
@@ -185,7 +193,11 @@ def _step_pieces(clock: StepClock, mix: Mix, batch: float) -> tuple[float, ...]:
         clock.step_s(batch, held, prompt, own),
         clock.step_s(batch, held, prompt, own + cached),
     )
-    return (until[0], *(later - earlier for earlier, later in pairwise(until)))
+    return (
+        until[0],
+        until[1] - until[0],
+        *(with_prompt * (later - earlier) for earlier, later in pairwise(until[1:])),
+    )
 
 
 def _work(mix: Mix, pieces: tuple[float, ...], steps: float, tokens: Array) -> Work:
