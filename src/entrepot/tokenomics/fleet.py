@@ -101,7 +101,8 @@ class Fleet(Struct, frozen=True, kw_only=True):
 class Day(Struct, frozen=True, eq=False):
     """What a day came to.
 
-    Units: nodes, USD, `margin` a part of the cost; `freed_nodes` mean nodes that are not needed beside the
+    Units: nodes, USD, `margin` a part of the cost (at list prices; `at_margin` are those of the one that was
+    asked for); `freed_nodes` mean nodes that are not needed beside the
     peak, and `freed_by_hour_nodes` the same by hour where there is a curve. Revenue, margin and prices at the
     margin are None without list prices. `revenue_usd` is theoretical: all tokens at list price.
     """
@@ -134,25 +135,27 @@ class Day(Struct, frozen=True, eq=False):
         return {name: value for name, value in stated.items() if value is not None}
 
 
-def day_of(fleet: Fleet, *, nodes: float | None = None) -> Day:
+def day_of(fleet: Fleet, *, nodes: float | None = None, margin: float | None = None) -> Day:
     """Return what the day came to when so many nodes are paid for: those in use unless given.
 
-    More than are needed stand idle, and their cost is a part of the prices. Units: mean nodes.
+    More than are needed stand idle, and their cost is a part of the prices. `margin` is that of the list
+    prices unless given. Units: mean nodes; a part of the cost.
     Raises: ValueError when fewer are paid for than load and rates come to.
     """
     paid = fleet.used_nodes if nodes is None else nodes
     cost_usd = paid * fleet.gpus_per_node * HOURS_PER_DAY * fleet.usd_per_gpu_hour
     at_cost = _prices(fleet, paid, cost_usd)
     revenue_usd = _revenue_usd(fleet)
-    margin = None if revenue_usd is None else revenue_usd / cost_usd - 1
+    listed = None if revenue_usd is None else revenue_usd / cost_usd - 1
+    sold_at = listed if margin is None else margin
     return Day(
         fleet=fleet,
         nodes=paid,
         cost_usd=cost_usd,
         at_cost=at_cost,
         revenue_usd=revenue_usd,
-        margin=margin,
-        at_margin=None if margin is None else at_cost.with_margin(margin),
+        margin=listed,
+        at_margin=None if sold_at is None else at_cost.with_margin(sold_at),
         freed_nodes=fleet.most_nodes - fleet.used_nodes,
         freed_by_hour_nodes=tuple(fleet.most_nodes - used for used in fleet.hourly_nodes),
     )
