@@ -16,7 +16,7 @@ from entrepot.catalog.data_files import data_path
 from entrepot.catalog.reading import Reading, Table, nearest_text
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.hardware import TIERS, Hardware
-from entrepot.tokenomics.precision import BYTES_PER_VALUE
+from entrepot.tokenomics.precision import COMPUTED_PRECISIONS
 
 SHIPPED = "tokenomics/hardware.toml"
 _MOST = 1e20  # no device comes near, in any of these units
@@ -74,7 +74,7 @@ def _device(table: Table) -> Hardware:
     device = Hardware(
         name=table.text("name", "?"),
         aliases=table.texts("aliases"),
-        peak_flops=_numbers(table, "peak_flops", tuple(BYTES_PER_VALUE), _MOST),
+        peak_flops=_numbers(table, "peak_flops", COMPUTED_PRECISIONS, _MOST),
         memory_bytes=_quantity(table, "memory_bytes"),
         bandwidth_bytes_per_s=_quantity(table, "bandwidth_bytes_per_s"),
         link_bytes_per_s=_quantity(table, "link_bytes_per_s"),
@@ -98,14 +98,14 @@ def _quantity(table: Table, key: str) -> float:
 
 
 def _numbers(table: Table, key: str, names: tuple[str, ...], most: float) -> dict[str, float]:
-    """Return the numbers of a table, of which there is at least one; 0 is allowed for a price."""
+    """Return the numbers above 0 of a table, of which there is at least one."""
     table.require(key, f"a table with at least one of {', '.join(names)}")
     inner = table.section(key)
-    found = {name: inner.number(name, 0.0, least=0, most=most) for name in names if name in inner}
+    stated = {name: inner.number(name, None, least=0, most=most, above=True) for name in names}
     inner.finish()
-    if key in table and not found:
-        table.problem(key, f"is empty; write at least one of {', '.join(names)}")
-    return found
+    if key in table and not any(name in inner for name in names):
+        table.problem(key, f"has none of {', '.join(names)}; write at least one")
+    return {name: number for name, number in stated.items() if number is not None}
 
 
 def _check_labels(table: Table, device: Hardware) -> None:

@@ -25,7 +25,7 @@ _STATE_BYTES = 4  # engines keep the recurrent state in fp32 (`mamba_ssm_dtype` 
 _INDEX_BYTES = 132 / 128  # keys of the sparse indexer are fp8 with a 4-byte scale per 128 (DeepSeek-V3.2)
 _ALWAYS_GATED = {"qwen3_next", "qwen3_next_text"}  # their attention has an output gate that no field tells
 _ONE_SHARED = {"llama4_text"}  # one shared expert of the width of the others, that no field tells
-_DENSE_WIDTH = ("intermediate_size_mlp", "dense_intermediate_size", "intermediate_size", "n_inner")
+_DENSE_WIDTH = ("intermediate_size_mlp", "dense_intermediate_size")  # beside experts of another width
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_topk")
 _SHARED_WIDTH = (
     "shared_expert_intermediate_size",
@@ -334,7 +334,9 @@ def _mlp(fields: ConfigFields, layers: int, hidden: int) -> _Mlp:
     sparse = moe_layers(fields, layers) if experts > 1 else 0
     dense = 0
     if sparse < layers:
-        width = fields.required("width of the dense MLP", *_DENSE_WIDTH)
+        width = fields.optional(*_DENSE_WIDTH) or fields.required(
+            "width of the dense MLP", "intermediate_size", "n_inner"
+        )
         dense = _GATED_MLP * hidden * width
     if not sparse:
         return _Mlp(dense)

@@ -53,6 +53,9 @@ _COMPUTED_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+COMPUTED_PRECISIONS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+"""The precisions that hardware has units for."""
+
 
 def precision_name(name: str) -> str:
     """Return the name of a precision as the tables here have it: `Q4_K_M` is `q4_k_m`.
