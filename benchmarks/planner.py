@@ -1,66 +1,49 @@
 """What a sweep of the planner costs. Run by `make bench-planner`; prints and writes build/planner.json.
 
-Ten thousand operating points in closed form, on one core: latencies, the split of the bill, the Pareto
-front in TTFT, interactivity, context and price. Of several rounds the best: other processes only add time.
+Ten thousand operating points in closed form, on one core: latencies with intervals of real deployments, the
+split of the bill, the Pareto front in TTFT, interactivity, context and price, and what limits cost. Of several
+rounds the best: other processes only add time.
 """
 
 import argparse
 import json
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
+from entrepot.catalog.architectures import find_architecture
+from entrepot.catalog.hardware import find_hardware
+from entrepot.catalog.step_times import load_step_times
 from entrepot.tokenomics.choice import PointLimits, limit_costs
-from entrepot.tokenomics.frontier import Grid, Loads, Times, points_of
+from entrepot.tokenomics.deployment import Deployment
+from entrepot.tokenomics.deployment_offer import DeploymentOffer
+from entrepot.tokenomics.frontier import Grid, points_of
 from entrepot.tokenomics.load import RequestClass
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-OFFERS, BATCHES = 20, 50
-CONTEXTS = (1024, 2048, 4096, 8192, 16384)
-REPLICAS = (1, 2)
+MODEL = "deepseek-ai/DeepSeek-R1"
+GPUS = ("h200", "b200", "b300", "gb200", "mi300x")
+LAYOUTS = ({"tp": 8}, {"tp": 8, "ep": 8}, {"dp": 8, "ep": 8}, {"dp": 16, "ep": 16})
+BATCHES, CONTEXTS, REPLICAS = 50, (1024, 2048, 4096, 8192, 16384), (1, 2)
 ROUNDS, QUICK_ROUNDS = 5, 2
 TARGET_S = 2.0
 
 Figures = dict[str, object]
 
 
-@dataclass(frozen=True)
-class PlainOffer:
-    """A deployment whose step is a sum of a constant, sequences, KV and prompts."""
-
-    name: str
-    usd_per_hour: float
-    speed: float
-    gpus: int = 8
-    refusal: str | None = None
-
-    def times(self, loads: Loads) -> Times:
-        """Latencies of all its points."""
-        output, prompt = loads.output_tokens, loads.uncached_tokens + loads.cached_tokens
-        prefill_s = loads.uncached_tokens * 5e-5 / self.speed
-        kv_s = output * (prompt + output / 2) * 5e-8 / self.speed
-        step_s = (0.01 + loads.batch * 5e-5) / self.speed + loads.batch * kv_s / output
-        tpot_s = step_s + loads.batch * prefill_s / output
-        ttft_s = prefill_s + step_s
-        fits = np.asarray(loads.batch * (prompt + output) <= 2e6)
-        nothing = np.zeros_like(ttft_s)
-        return Times(ttft_s, tpot_s, ttft_s * 1.2, tpot_s * 1.2, prefill_s, nothing, kv_s, fits)
-
-
 def grid() -> Grid:
     """20 deployments × 50 batches × 5 contexts × 2 numbers of replicas: 10,000 points."""
-    speeds = np.geomspace(0.5, 4.0, OFFERS)
-    return Grid(
-        offers=tuple(
-            PlainOffer(f"deployment {at}", 12.0 * float(speed) ** 0.8, float(speed))
-            for at, speed in enumerate(speeds)
-        ),
-        batches=tuple(float(batch) for batch in np.geomspace(1, 512, BATCHES)),
-        requests=tuple(RequestClass(tokens, 512) for tokens in CONTEXTS),
-        replicas=REPLICAS,
+    shape, coefficients = find_architecture(MODEL).architecture, load_step_times()
+    offers = tuple(
+        DeploymentOffer.of(
+            Deployment(architecture=shape, hardware=find_hardware(gpu), **layout), coefficients, tier="rental"
+        )
+        for gpu, layout in product(GPUS, LAYOUTS)
     )
+    batches = tuple(float(batch) for batch in np.geomspace(1, 512, BATCHES))
+    return Grid(offers, batches, tuple(RequestClass(tokens, 512) for tokens in CONTEXTS), REPLICAS)
 
 
 def measure(rounds: int) -> Figures:
@@ -74,7 +57,7 @@ def measure(rounds: int) -> Figures:
         times.append(perf_counter())
         on_front = int(points.front().sum())
         times.append(perf_counter())
-        limit_costs(points, PointLimits(ttft_s=1.0, tokens_per_s=40.0, context_tokens=4096))
+        limit_costs(points, PointLimits(ttft_s=2.0, tokens_per_s=30.0, context_tokens=4096))
         times.append(perf_counter())
         names = ("points s", "pareto s", "slo costs s")
         found = dict(zip(names, np.diff(times), strict=True)) | {"all s": times[-1] - times[0]}
@@ -84,7 +67,7 @@ def measure(rounds: int) -> Figures:
         "on the front": on_front,
         **{name: round(value, 4) for name, value in best.items()},
         "target s": TARGET_S,
-        "reached": best["all s"] <= TARGET_S,
+        "reached": of.size >= 10_000 and best["all s"] <= TARGET_S,
     }
 
 

@@ -81,3 +81,59 @@ def test_without_numpy_each_command_says_what_to_install() -> None:
     ended = CliRunner().invoke(group, ["price", "--fleet", "x"])
     assert isinstance(ended.exception, ConfigError)
     assert "pip install 'entrepot[planner]'" in str(ended.exception)
+
+
+SWEEP = ("plan", "frontier", "--model", "Llama-3.3-70B-Instruct", "--gpu", "h100", "--gpu", "b200")
+
+
+def test_a_sweep_shows_the_front_the_cheapest_and_what_limits_cost() -> None:
+    """Three tables; who does not fit is told on stderr."""
+    ran = entrepot(*SWEEP, "--precision", "bf16", "--tokens-per-s", "30", "--ttft-s", "3", columns=220)
+    assert ran.status == 0
+    for shown in ("the front:", "the cheapest within the SLO:", "interactivity", "blend $/M"):
+        assert shown in ran.out
+    assert "left out: h100 tp1 bf16" in ran.err
+
+
+def test_a_sweep_as_json_keeps_the_slo() -> None:
+    """Intervals, prices by kind, parts of the bill."""
+    shown = entrepot(*SWEEP, "--tokens-per-s", "30", "--cautious", "--layout", "tp8", "--json").json
+    best = shown["cheapest"]
+    assert 1 / best["tpot_s"][1] >= 30
+    assert sum(best["shares"].values()) == pytest.approx(1.0)
+    assert shown["limits"][0]["costs_usd_per_mtok"] > 0
+    prices = [one["blended_usd_per_mtok"] for one in shown["front"]]
+    assert prices == sorted(prices)
+
+
+def test_an_slo_beyond_the_floor_is_refused_with_the_nearest() -> None:
+    """Exit 1: a check that failed, not a misuse."""
+    ran = entrepot(*SWEEP, "--tokens-per-s", "5000", columns=220)
+    assert ran.status == 1
+    assert "5e+03 tokens/s per user is beyond every point: the best is" in ran.err
+    assert "nearest:" in ran.out
+
+
+def test_a_front_is_drawn(tmp_path: Path) -> None:
+    """A line per deployment."""
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "front.svg"
+    assert entrepot(*SWEEP, "--layout", "tp8", "--plot", path).status == 0
+    assert path.read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--request", "many"), "expected UNCACHED[+CACHED]:OUTPUT[@SHARE]"),
+        (("--layout", "xp8"), "expected sizes such as tp8"),
+        (("--gpu", "h1000"), "no hardware is called 'h1000'"),
+        (("--tier", "lease"), "no price for the tier 'lease'"),
+        (("--layout", "tp1", "--precision", "bf16"), "takes 1"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_by_name(arguments: tuple[str, ...], words: str) -> None:
+    """Exit 2, with what was expected."""
+    ran = entrepot("plan", "frontier", "--model", "Llama-3.3-70B-Instruct", "--gpu", "h100", *arguments)
+    assert ran.status == 2
+    assert words in ran.err

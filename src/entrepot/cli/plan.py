@@ -14,6 +14,7 @@ INSTALL_PLANNER = "pip install 'entrepot[planner]'"
 # command → module below entrepot.cli, and its function in there
 _COMMANDS: dict[str, tuple[str, str]] = {
     "price": ("plan_price", "price"),
+    "frontier": ("plan_frontier", "frontier"),
 }
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
