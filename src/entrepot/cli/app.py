@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str | None]] = {
     "ledger": ("ledger", None),
     "data": ("data", None),
     "replay": ("replay", "replay"),
+    "plan": ("plan", None),
     "host": ("host", None),
 }
 

@@ -1,0 +1,180 @@
+"""What several commands of `entrepot plan` ask for: a model on hardware, sizes of requests, an SLO."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from entrepot.catalog.architectures import find_architecture
+from entrepot.catalog.hardware import find_hardware, load_hardware
+from entrepot.catalog.step_times import load_step_times
+from entrepot.domain.errors import ConfigError
+from entrepot.tokenomics.choice import PointLimits
+from entrepot.tokenomics.deployment import Deployment
+from entrepot.tokenomics.deployment_offer import DeploymentOffer
+from entrepot.tokenomics.hardware import TIERS, Hardware
+from entrepot.tokenomics.load import RequestClass
+
+DEFAULT_REQUEST = "1024:512"
+USUAL_LAYOUTS = ("tp1", "tp2", "tp4", "tp8")
+MIXTURE_LAYOUTS = ("tp4_ep4", "tp8_ep8", "dp8_ep8", "dp16_ep16", "dp32_ep32")
+_REQUEST = re.compile(r"(?P<uncached>\d+)(\+(?P<cached>\d+))?:(?P<output>\d+)(@(?P<share>[\d.]+))?")
+_SIZE = re.compile(r"(tp|pp|dp|ep)(\d+)")
+_EIGHT_BITS = ("fp8", "int8")
+
+Model = Annotated[str, typer.Option(help="A model by its name, or the path of a config.json.")]
+Gpu = Annotated[str, typer.Option(help="Hardware by its name.")]
+Gpus = Annotated[list[str], typer.Option("--gpu", help="Hardware by its name; may be repeated.")]
+HardwareFile = Annotated[
+    Path | None, typer.Option("--hardware", help="A TOML file of hardware and prices of your own.")
+]
+Backend = Annotated[str, typer.Option(help="vllm, sglang or trtllm; the mean of them unless given.")]
+Precision = Annotated[
+    str | None, typer.Option(help="Of the weights: fp8 where the hardware has it, else bf16, unless given.")
+]
+Layout = Annotated[str, typer.Option(help="Sizes of parallelism: tp8, tp8_ep8, dp16_ep16, tp8_pp2.")]
+Layouts = Annotated[
+    list[str] | None, typer.Option("--layout", help="Sizes of parallelism; may be repeated; all usual ones.")
+]
+Tier = Annotated[str, typer.Option(help=f"Who pays for the hardware: {', '.join(TIERS)}.")]
+Requests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--request",
+        help="Tokens of a request, UNCACHED[+CACHED]:OUTPUT[@SHARE]; may be repeated. "
+        f"{DEFAULT_REQUEST} unless given.",
+    ),
+]
+Ttft = Annotated[float | None, typer.Option("--ttft-s", min=0, help="The most seconds to the first token.")]
+Speed = Annotated[
+    float | None, typer.Option("--tokens-per-s", min=0, help="The least tokens per second of a user.")
+]
+Answer = Annotated[float | None, typer.Option("--answer-s", min=0, help="The most seconds of an answer.")]
+Context = Annotated[float | None, typer.Option("--context", min=1, help="The least tokens of context.")]
+Cautious = Annotated[
+    bool, typer.Option("--cautious", help="Limits have to hold at the upper ends of the intervals.")
+]
+Margin = Annotated[float, typer.Option(min=-100, help="Percent of the cost that the prices bring on top.")]
+
+
+def limits_of(
+    ttft_s: float | None, tokens_per_s: float | None, answer_s: float | None, *, is_cautious: bool
+) -> PointLimits:
+    """Return the SLO of the options."""
+    return PointLimits(ttft_s=ttft_s, tokens_per_s=tokens_per_s, answer_s=answer_s, is_cautious=is_cautious)
+
+
+def requests_of(texts: Sequence[str] | None, *, shared: bool) -> tuple[RequestClass, ...]:
+    """Return the sizes of requests; with `shared` their shares add up to 1, and are equal unless given.
+
+    Raises: ConfigError when a text is not of the form.
+    """
+    found = [_request(text) for text in texts or (DEFAULT_REQUEST,)]
+    if not shared:
+        return tuple(one for one, _ in found)
+    given = [share for _, share in found]
+    if any(share is None for share in given):
+        return tuple(_with_share(one, 1 / len(found)) for one, _ in found)
+    whole = sum(share for share in given if share is not None)
+    if whole <= 0:
+        raise ConfigError(("shares of --request add up to 0: expected more, such as 1000:500@0.9",))
+    return tuple(_with_share(one, (share or 0.0) / whole) for one, share in found)
+
+
+def _request(text: str) -> tuple[RequestClass, float | None]:
+    match = _REQUEST.fullmatch(text)
+    if match is None or int(match["output"]) < 1:
+        form = "UNCACHED[+CACHED]:OUTPUT[@SHARE], such as 1000+3000:500@0.2"
+        raise ConfigError((f"--request {text!r}: expected {form}, with at least one token of output",))
+    cached, share = match["cached"] or "0", match["share"]
+    one = RequestClass(float(match["uncached"]), float(match["output"]), float(cached))
+    try:
+        return one, None if share is None else float(share)
+    except ValueError:
+        raise ConfigError((f"--request {text!r}: {share!r} is not a number",)) from None
+
+
+def _with_share(one: RequestClass, share: float) -> RequestClass:
+    return RequestClass(one.uncached_tokens, one.output_tokens, one.cached_tokens, share)
+
+
+def offers_of(
+    model: str,
+    gpus: Sequence[str],
+    layouts: Sequence[str] | None,
+    *,
+    backend: str,
+    precision: str | None,
+    tier: str,
+    hardware: Path | None,
+) -> tuple[DeploymentOffer, ...]:
+    """Return an offer per hardware and layout.
+
+    Raises: ConfigError when a name is unknown, or a layout is not of the form.
+    """
+    shape = find_architecture(model).architecture
+    devices = load_hardware(hardware)
+    coefficients = load_step_times()
+    usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
+    found = []
+    for name, layout in product(gpus, layouts or usual):
+        device = find_hardware(name, devices)
+        sizes = _sizes(layout)
+        deployment = Deployment(
+            architecture=shape,
+            hardware=device,
+            backend=backend,
+            precision=precision or _usual_precision(device),
+            tp=sizes.get("tp", 1),
+            pp=sizes.get("pp", 1),
+            dp=sizes.get("dp", 1),
+            ep=sizes.get("ep", 1),
+        )
+        found.append(DeploymentOffer.of(deployment, coefficients, tier=tier))
+    return tuple(found)
+
+
+def _sizes(layout: str) -> dict[str, int]:
+    parts = [_SIZE.fullmatch(part) for part in re.split(r"[_\s,]+", layout.lower())]
+    sizes = {part[1]: int(part[2]) for part in parts if part is not None}
+    if None in parts or len(sizes) < len(parts) or min(sizes.values()) < 1:
+        raise ConfigError((f"--layout {layout!r}: expected sizes such as tp8, tp8_ep8 or dp16_ep16",))
+    return sizes
+
+
+def _usual_precision(device: Hardware) -> str:
+    return next((name for name in _EIGHT_BITS if name in device.peak_flops), "bf16")
+
+
+def usable(offers: Sequence[DeploymentOffer]) -> tuple[DeploymentOffer, ...]:
+    """Return the offers that can serve, and say of the others why not.
+
+    Raises: ConfigError with all reasons when none can.
+    """
+    refusals = [offer.refusal for offer in offers]
+    found = tuple(offer for offer, refusal in zip(offers, refusals, strict=True) if refusal is None)
+    if not found:
+        raise ConfigError(tuple(refusal for refusal in refusals if refusal is not None))
+    for offer, refusal in zip(offers, refusals, strict=True):
+        if refusal is not None:
+            typer.echo(f"left out: {offer.name}: {refusal}", err=True)
+    return found
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what tells a bar on stderr how much is done; there is none where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    with bar if console.is_terminal else nullcontext(bar):
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

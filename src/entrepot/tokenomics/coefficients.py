@@ -1,0 +1,163 @@
+"""How many times its peak each part of a step takes: fitted, with what was seen of it and how far it erred.
+
+Two sets of coefficients, and a rule for which: where both the model's shape and the device were measured,
+effects of backend, device, shape and precision apply. Where one of them never was, effects of the other
+mislead (they carry what was odd about that pair), and coefficients that were fitted without any effect are
+nearer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct
+
+from entrepot.domain.errors import DataError
+from entrepot.tokenomics.deployment import TYPICAL, Deployment
+from entrepot.tokenomics.hardware import Hardware
+from entrepot.tokenomics.measured_point import shape_key
+from entrepot.tokenomics.step_terms import TERMS, Floats
+
+FACTORS = ("backend", "generation", "system", "model", "precision", "mode")
+"""What coefficients depend on, as far as it was measured."""
+
+FEW_SERIES = 20.0  # at as many series a group's own errors count as much as everybody's
+_LITTLE = 4.0  # series at which an interval is twice as wide as its own errors say
+_LOWEST, _HIGHEST = -8.0, 6.0  # of logarithms: no part is off its peak by more
+ASSUMED_MODE = "decode, assumed"
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """How far measurements were from predictions that had not seen them.
+
+    Units: `low`, `high` factors of the prediction between which 80 % lie; `series` measured series, `rows`
+    rows.
+    """
+
+    low: float
+    high: float
+    series: int = 0
+    rows: int = 0
+
+
+class StepCoefficients(Struct, frozen=True, kw_only=True):
+    """What `scripts/fit_step_times.py` makes of measurements.
+
+    `overall` and `base` are logarithms of coefficients by term, fitted without and with effects; `effects`
+    what a level of a factor adds to them; `versions` the logarithm of a factor of the whole step by
+    `version_key`. `series` counts how many measured series each level had. `spreads` are by
+    `system|backend`, of TPOT; `unseen` is that of devices and models which were left out; `first_token`
+    that of TTFT.
+    """
+
+    terms: tuple[str, ...]
+    overall: tuple[float, ...]
+    base: tuple[float, ...]
+    effects: Mapping[str, Mapping[str, tuple[float, ...]]]
+    versions: Mapping[str, float]
+    series: Mapping[str, Mapping[str, int]]
+    spreads: Mapping[str, Spread]
+    everything: Spread
+    unseen: Spread
+    first_token: Spread
+    source: str = ""
+
+    def of(self, deployment: Deployment, *, is_assumed: bool = False) -> DeploymentCoefficients:
+        """Return what holds for a deployment.
+
+        Raises: DataError when the file was made for other terms.
+        """
+        if self.terms != TERMS:
+            raise DataError("the step-time coefficients are for other terms; run scripts/fit_step_times.py")
+        levels = levels_of(deployment, is_assumed=is_assumed)
+        seen = self.series
+        if levels["system"] not in seen["system"] or levels["model"] not in seen["model"]:
+            return DeploymentCoefficients(
+                np.exp(np.clip(self.overall, _LOWEST, _HIGHEST)), self.unseen, False
+            )
+        total = np.array(self.base)
+        for factor, level in levels.items():
+            effect = self.effects.get(factor, {}).get(level)
+            if effect is not None:
+                total += np.array(effect)
+        shift = self.versions.get(version_key(deployment), 0.0)
+        values = np.exp(np.clip(total, _LOWEST, _HIGHEST) + shift)
+        return DeploymentCoefficients(values, self.spreads.get(spread_key(deployment), self.everything), True)
+
+
+class DeploymentCoefficients(Struct, frozen=True):
+    """How many times its peak each part takes on one deployment, and how sure that is.
+
+    Shapes: `values` (len(TERMS),). `is_seen` says that both model and device were measured.
+    """
+
+    values: Floats
+    spread: Spread
+    is_seen: bool
+
+
+def levels_of(deployment: Deployment, *, is_assumed: bool = False) -> dict[str, str]:
+    """Return the level of each factor for a deployment; a typical backend has none."""
+    mode = "agg" if deployment.mode == "prefill" else deployment.mode  # its parts are those of prompts
+    levels = {
+        "backend": deployment.backend,
+        "generation": generation(deployment.hardware),
+        "system": deployment.hardware.name,
+        "model": shape_key(deployment.architecture),
+        "precision": deployment.precision,
+        "mode": ASSUMED_MODE if is_assumed else mode,
+    }
+    if deployment.backend == TYPICAL:
+        del levels["backend"]
+    return levels
+
+
+def generation(hardware: Hardware) -> str:
+    """Return by what narrowest floats a device computes: Ampere 16 bits, Hopper 8, Blackwell 4."""
+    return next((name for name in ("fp4", "fp8") if name in hardware.peak_flops), "bf16")
+
+
+def version_key(deployment: Deployment) -> str:
+    """Return what a version's factor is known by: it differs by model and generation of devices."""
+    return "|".join(
+        (
+            deployment.backend,
+            deployment.backend_version,
+            shape_key(deployment.architecture),
+            generation(deployment.hardware),
+        )
+    )
+
+
+def spread_key(deployment: Deployment) -> str:
+    """Return what the errors of a deployment are known by."""
+    return f"{deployment.hardware.name}|{deployment.backend}"
+
+
+def spread_of(residuals: Floats, weight: Floats, *, series: int, everything: Spread | None = None) -> Spread:
+    """Return between which factors 80 % of measurements lie: shrunk to everybody's, wider if few.
+
+    Shapes: (n,) `residuals` log(measured / predicted), `weight`.
+    """
+    low, high = (weighted_quantile(residuals, weight, part) for part in (0.1, 0.9))
+    if everything is not None:
+        trust = series / (series + FEW_SERIES)
+        low = trust * low + (1 - trust) * float(np.log(everything.low))
+        high = trust * high + (1 - trust) * float(np.log(everything.high))
+        wider = 1 + _LITTLE / max(series, 1) if series < FEW_SERIES else 1.0
+        low, high = low * wider, high * wider
+    return Spread(
+        low=round(float(np.exp(low)), 4),
+        high=round(float(np.exp(high)), 4),
+        series=series,
+        rows=len(residuals),
+    )
+
+
+def weighted_quantile(values: Floats, weight: Floats, part: float) -> float:
+    """Return the value below which `part` of the weight lies. Shapes: (n,), n ≥ 1."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weight[order])
+    at = int(np.searchsorted(reached, part * reached[-1]))
+    return float(values[order][min(at, len(values) - 1)])
