@@ -1,8 +1,8 @@
 """What a sweep of the planner costs. Run by `make bench-planner`; prints and writes build/planner.json.
 
 Ten thousand operating points in closed form, on one core: latencies with intervals of real deployments, the
-split of the bill, the Pareto front in TTFT, interactivity, context and price, and what limits cost. Of several
-rounds the best: other processes only add time.
+split of the bill, the Pareto front in TTFT, interactivity, context and price, and what limits cost. Of
+several rounds the best: other processes only add time.
 """
 
 import argparse

@@ -96,6 +96,17 @@ def test_cached_tokens_are_cheap_and_not_free() -> None:
     assert 0 < prices.price(Kind.CACHED) < prices.price(Kind.INPUT) / 2
 
 
+@settings(deadline=None)
+@given(st.floats(1, 100_000), st.floats(1, 100_000), st.floats(1, 8000))
+def test_a_cached_token_never_costs_more_than_one_that_is_read(
+    uncached: float, cached: float, output: float
+) -> None:
+    """Even where attention is all there is: each pair is shared by its two tokens."""
+    mix = Mix([RequestClass(uncached, output, cached)])
+    prices = priced(mix, REPLICA.capacity_per_s(mix) / 2)
+    assert prices.price(Kind.CACHED) <= prices.price(Kind.INPUT) * (1 + 1e-9)
+
+
 def test_a_load_beyond_the_full_batch_is_refused_with_the_most_that_is_possible() -> None:
     """A queue that grows without end has no price."""
     most = REPLICA.capacity_per_s(CHAT)

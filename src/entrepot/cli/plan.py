@@ -15,6 +15,8 @@ INSTALL_PLANNER = "pip install 'entrepot[planner]'"
 _COMMANDS: dict[str, tuple[str, str]] = {
     "price": ("plan_price", "price"),
     "frontier": ("plan_frontier", "frontier"),
+    "capacity": ("plan_capacity", "capacity"),
+    "compare": ("plan_compare", "compare"),
 }
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

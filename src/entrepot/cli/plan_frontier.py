@@ -57,18 +57,20 @@ def frontier(
     """
     if plot is not None:
         drawing_of(plot)
-    offers = options.usable(
-        options.offers_of(
-            model, gpu, layout, backend=backend, precision=precision, tier=tier, hardware=hardware
-        )
+    offers = options.offers_of(
+        model, gpu, layout, backend=backend, precision=precision, tier=tier, hardware=hardware
     )
     requests = options.requests_of(request, shared=False)
-    grid = Grid(offers, BATCHES, requests, tuple(replicas or (1,)))
+    grid = Grid(options.usable(offers), BATCHES, requests, tuple(replicas or (1,)))
     with options.progress_bar("operating points", grid.size) as progress:
         points = points_of(grid, demand_per_s=demand_per_s, margin=margin / 100, progress=progress)
     limits = PointLimits(ttft_s, tokens_per_s, answer_s, context, is_cautious=cautious)
-    chosen = cheapest(points, limits)
-    front = points.front()
+    _show(points, limits, model, as_json=as_json, plot=plot)
+
+
+def _show(points: Points, limits: PointLimits, model: str, *, as_json: bool, plot: Path | None) -> None:
+    """Draw and print; end with 1 when no point keeps the SLO."""
+    chosen, front = cheapest(points, limits), points.front()
     if plot is not None:
         draw_frontier(points, front, chosen if isinstance(chosen, int) else None, model, plot)
         typer.echo(f"drawn in {plot}", err=True)

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,8 +21,10 @@ from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
+from entrepot.tokenomics.frontier import Loads
 from entrepot.tokenomics.hardware import TIERS, Hardware
-from entrepot.tokenomics.load import RequestClass
+from entrepot.tokenomics.load import Mix, RequestClass, Steady
+from entrepot.tokenomics.priced_load import Keeps
 
 DEFAULT_REQUEST = "1024:512"
 USUAL_LAYOUTS = ("tp1", "tp2", "tp4", "tp8")
@@ -70,6 +73,31 @@ def limits_of(
 ) -> PointLimits:
     """Return the SLO of the options."""
     return PointLimits(ttft_s=ttft_s, tokens_per_s=tokens_per_s, answer_s=answer_s, is_cautious=is_cautious)
+
+
+def keeps_of(offer: DeploymentOffer, mix: Mix, limits: PointLimits) -> Keeps | None:
+    """Return whether a state of a replica keeps an SLO for a mean request; None when there are no limits.
+
+    TPOT is that of the state, TTFT that of the offer at so many requests at once.
+    """
+    if limits.ttft_s is None and limits.tokens_per_s is None and limits.answer_s is None:
+        return None
+    sizes = mix.tokens.sum(axis=0)
+    ttft_times, tpot_times = (
+        (offer.first_token.high, offer.known.spread.high) if limits.is_cautious else (1.0, 1.0)
+    )
+
+    def keeps(state: Steady) -> bool:
+        tpot_s = state.step_s * tpot_times
+        at_once = max(1.0, state.rate_per_s * mix.output_tokens * state.step_s)
+        ttft_s = float(offer.times(Loads(*np.array([[at_once, *sizes]]).T)).ttft_s[0]) * ttft_times
+        return (
+            (limits.ttft_s is None or ttft_s <= limits.ttft_s)
+            and (limits.tokens_per_s is None or 1 / tpot_s >= limits.tokens_per_s)
+            and (limits.answer_s is None or ttft_s + mix.output_tokens * tpot_s <= limits.answer_s)
+        )
+
+    return keeps
 
 
 def requests_of(texts: Sequence[str] | None, *, shared: bool) -> tuple[RequestClass, ...]:

@@ -8,83 +8,109 @@ from typing import Annotated
 
 import typer
 
-from entrepot.catalog.fleets import load_fleet
+from entrepot.cli import plan_options as options
 from entrepot.cli.options import AsJson
-from entrepot.cli.plan_figures import (
-    bill_columns,
-    day_json,
-    price_columns,
-    result_columns,
-)
-from entrepot.cli.plan_plot import draw_prices
-from entrepot.cli.plots import drawing_of
+from entrepot.cli.plan_day import show_day
+from entrepot.cli.plan_loads import load_columns, loads_json
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
-from entrepot.tokenomics.fleet import Day, Fleet, day_of
+from entrepot.tokenomics.choice import PointLimits
+from entrepot.tokenomics.deployment import TYPICAL
+from entrepot.tokenomics.deployment_offer import DeploymentOffer
+from entrepot.tokenomics.equilibrium import HOSTS_ELASTICITY, Demand
+from entrepot.tokenomics.load import Mix, Overloaded
+from entrepot.tokenomics.price import USUAL_TIERS
+from entrepot.tokenomics.priced_load import PricesByLoad, prices_by_load
 
 
 def price(
     *,
     fleet: Annotated[
-        str, typer.Option(help="A fleet of data/tokenomics/fleets by its name, or a TOML file.")
-    ],
-    model: Annotated[str | None, typer.Option(help="The model that the fleet has to serve.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="The hardware that the fleet has to have.")] = None,
-    nodes: Annotated[
-        float | None, typer.Option(min=0, help="Nodes that are paid for; those in use unless given.")
+        str | None, typer.Option(help="A day of a fleet: a name of data/tokenomics/fleets, or a TOML file.")
     ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(min=-100, help="Percent of the cost; that of its list prices unless given."),
+    model: Annotated[str | None, typer.Option(help="A model by its name, or a config.json.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Hardware by its name.")] = None,
+    layout: options.Layout = "tp8",
+    precision: options.Precision = None,
+    backend: options.Backend = TYPICAL,
+    hardware: options.HardwareFile = None,
+    tier: options.Tier = "rental",
+    request: options.Requests = None,
+    load_per_s: Annotated[float | None, typer.Option(min=0, help="Requests per second of a replica.")] = None,
+    ttft_s: options.Ttft = None,
+    tokens_per_s: options.Speed = None,
+    answer_s: options.Answer = None,
+    cautious: options.Cautious = False,
+    demand: Annotated[
+        str | None, typer.Option(help="Requests/s of a replica that a price brings, RATE@USD_PER_REQUEST.")
     ] = None,
+    elasticity: Annotated[float, typer.Option(max=0, help="Of that demand.")] = HOSTS_ELASTICITY,
+    nodes: Annotated[float | None, typer.Option(min=0, help="Nodes of the fleet that are paid for.")] = None,
+    margin: Annotated[float | None, typer.Option(min=-100, help="Percent of the cost, on top.")] = None,
     as_json: AsJson = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the prices into a .png, .svg or .pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a fleet's prices: .png, .svg or .pdf.")] = None,
 ) -> None:
-    """Split the bill of a fleet's day over its tokens: prices at cost, at a margin, and as listed.
+    """Split a bill over the tokens that it served: a fleet's day, or a replica at three loads.
 
-    Each second of each node is charged once: Σ price × tokens = cost + margin.
+    Each second is charged once: Σ price × tokens = cost + margin. A replica has a price at a load that is
+    given, at its SLO's capacity, and at the load that the price itself brings.
     """
-    if plot is not None:
-        drawing_of(plot)  # a wrong suffix or a missing library is said before the work
-    of = load_fleet(fleet)
-    _check(of, model, gpu)
-    day = _day(of, nodes, margin)
-    if plot is not None:
-        draw_prices(day, plot)
-        typer.echo(f"drawn in {plot}", err=True)
-    if as_json:
-        typer.echo(json.dumps(day_json(day), indent=2))
+    if fleet is not None:
+        show_day(fleet, model, gpu, nodes=nodes, margin=margin, as_json=as_json, plot=plot)
         return
-    _print(day)
-
-
-def _check(fleet: Fleet, model: str | None, gpu: str | None) -> None:
-    """Refuse a fleet of another model or other hardware than was asked for."""
-    asked = (("model", model, fleet.model), ("hardware", gpu, fleet.gpu))
-    problems = tuple(
-        f"fleet {fleet.name} is of the {what} {has}, not {wanted}: leave that out, or name another fleet"
-        for what, wanted, has in asked
-        if wanted is not None and wanted.lower() != has.lower()
+    if plot is not None:
+        raise ConfigError(("plan price draws fleets only: use plan frontier --plot for a model on hardware",))
+    if model is None or gpu is None:
+        raise ConfigError(("plan price needs --fleet, or --model and --gpu",))
+    offers = options.offers_of(
+        model, [gpu], [layout], backend=backend, precision=precision, tier=tier, hardware=hardware
     )
-    if problems:
-        raise ConfigError(problems)
+    mix = Mix(options.requests_of(request, shared=True), USUAL_TIERS)
+    limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
+    asked = None if demand is None else _demand(demand, elasticity)
+    _at_loads(options.usable(offers)[0], mix, limits, load_per_s, asked, margin=margin, as_json=as_json)
 
 
-def _day(fleet: Fleet, nodes: float | None, margin: float | None) -> Day:
+def _at_loads(
+    offer: DeploymentOffer,
+    mix: Mix,
+    limits: PointLimits,
+    load_per_s: float | None,
+    demand: Demand | None,
+    *,
+    margin: float | None,
+    as_json: bool,
+) -> None:
+    """Print the prices of one replica at the loads that were asked for."""
+    prices = prices_by_load(
+        offer.replica(),
+        mix,
+        given_per_s=load_per_s,
+        keeps=options.keeps_of(offer, mix, limits),
+        demand=demand,
+        margin=(margin or 0.0) / 100,
+    )
+    _show(offer, mix, prices, as_json=as_json)
+
+
+def _demand(text: str, elasticity: float) -> Demand:
+    rate, _, usd = text.partition("@")
     try:
-        return day_of(fleet, nodes=nodes, margin=None if margin is None else margin / 100)
+        return Demand(float(rate), float(usd), elasticity)
     except ValueError as error:
-        raise ConfigError((str(error),)) from None
+        form = "expected RATE@USD_PER_REQUEST, such as 2.5@0.001"
+        raise ConfigError((f"--demand {text!r}: {form} ({error})",)) from None
 
 
-def _print(day: Day) -> None:
-    fleet = day.fleet
-    typer.echo(f"{fleet.title or fleet.name}: {fleet.model} on {fleet.gpu}")
-    typer.echo()
-    print_columns(result_columns(day), left=("of the day",))
-    typer.echo()
-    print_columns(bill_columns(day), left=("the bill",))
-    typer.echo()
-    print_columns(price_columns(day), left=("USD per million tokens",))
-    error = day.at_cost.conservation_error
-    typer.echo(f"Σ price × tokens is off cost and margin by {error:.1e} of the cost", err=True)
+def _show(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad | Overloaded, *, as_json: bool) -> None:
+    if isinstance(prices, Overloaded):
+        raise ConfigError((f"{offer.name}: {prices.reason}",))
+    if as_json:
+        typer.echo(json.dumps(loads_json(offer, mix, prices), indent=2))
+        return
+    typer.echo(f"one replica: {offer.name}, {offer.gpus} GPUs at ${offer.usd_per_hour:.2f} an hour")
+    print_columns(load_columns(offer, mix, prices), left=("load", "context"), optional=("KV", "idle"))
+    if isinstance(prices.given, Overloaded):
+        typer.echo(f"the given load is beyond the replica: {prices.given.reason}", err=True)
+    if prices.meeting is not None:
+        typer.echo(f"the load that the price brings: {prices.meeting.sentence}")

@@ -83,19 +83,20 @@ class DeploymentOffer:
         per_request = output / np.maximum(mean.decoding, _LEAST)
         prompt = self._prompt_parts(uncached, output, mean.decoding)
         prompt = np.minimum(prompt, _shared(parts * per_request[:, None], others))
-        # pairs of cached tokens with uncached ones, beside those that these have among themselves
-        cached_s = prompt[:, _PROMPT_ATTENTION] * 2 * cached / np.maximum(uncached, 1.0)
+        # pairs of cached tokens with uncached ones, beside those that these have among themselves: half of
+        # each is the cached token's, half that of the one that looks at it
+        across_s = prompt[:, _PROMPT_ATTENTION] * 2 * cached / np.maximum(uncached, 1.0)
         more = cached / np.maximum(uncached + output / 2, _LEAST)
         held_s = more * (parts[:, _KV] + parts[:, _ATTENTION])
-        tpot_s = mean.tpot_s + held_s + others * cached_s / per_request
-        ttft_s = mean.ttft_s + held_s + cached_s
+        tpot_s = mean.tpot_s + held_s + others * across_s / per_request
+        ttft_s = mean.ttft_s + held_s + across_s
         return Times(
             ttft_s=ttft_s,
             tpot_s=tpot_s,
             ttft_high_s=ttft_s * self.first_token.high,
             tpot_high_s=tpot_s * self.known.spread.high,
-            prefill_s=prompt[:, _IS_PROMPT].sum(axis=1),
-            cached_s=cached_s,
+            prefill_s=prompt[:, _IS_PROMPT].sum(axis=1) + across_s / 2,
+            cached_s=across_s / 2,
             kv_s=(parts[:, _KV] * (1 + more)) * per_request,
             fits=loads.batch <= self._room(uncached + cached, output),
         )

@@ -202,10 +202,12 @@ def _step_pieces(clock: StepClock, mix: Mix, batch: float) -> tuple[float, ...]:
 
 def _work(mix: Mix, pieces: tuple[float, ...], steps: float, tokens: Array) -> Work:
     decoding, reading, prompts, own, cached = (steps * piece for piece in pieces)
+    # A pair needs both its tokens: half of it is the cached one's, half that of the one that looks at it.
+    across = cached / 2 * _shares(mix.cached_pairs)
     busy = np.stack(
         [
-            prompts * _shares(tokens[:, Kind.INPUT]) + own * _shares(mix.own_pairs),
-            cached * _shares(mix.cached_pairs),
+            prompts * _shares(tokens[:, Kind.INPUT]) + own * _shares(mix.own_pairs) + across,
+            across,
             decoding * _shares(tokens[:, Kind.OUTPUT]),
         ],
         axis=-1,

@@ -1,0 +1,106 @@
+"""`entrepot plan price|capacity|compare` of a model on hardware."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.command_line import entrepot
+
+ON = ("--model", "deepseek-ai/DeepSeek-R1", "--gpu", "h200")
+R1 = (*ON, "--layout", "dp8_ep8", "--request", "1000:500@0.9", "--request", "40000+8000:500@0.1")
+CURVE = "1 1 1 1 1 1 2 3 4 6 8 9 9 8 8 8 8 7 6 5 4 3 2 1"
+
+
+def test_a_replica_has_prices_at_three_loads_by_tier() -> None:
+    """Given, promised, and where the price leads; each conserved."""
+    shown = entrepot(
+        "plan", "price", *R1, "--load-per-s", "0.5", "--tokens-per-s", "20", "--demand", "2@0.01", "--json"
+    ).json
+    assert set(shown["loads"]) == {"as given", "most within the SLO", "that the price brings"}
+    for load in shown["loads"].values():
+        assert load["conservation_error"] < 1e-9
+        assert load["usd_per_mtok"]["≤ 128K"]["input"] > load["usd_per_mtok"]["≤ 32K"]["input"]
+        assert load["usd_per_mtok"]["any"]["input"] is None
+    assert 1 / shown["loads"]["most within the SLO"]["tpot_s"] == pytest.approx(20, rel=1e-6)
+    assert shown["meeting"]["kind"] == "at capacity"
+
+
+def test_the_prices_are_a_table_and_the_equilibrium_a_sentence() -> None:
+    """For people."""
+    ran = entrepot("plan", "price", *R1, "--demand", "0.1@0.00001", columns=200)
+    assert "most within the SLO" in ran.out
+    assert "the load that the price brings: none: even a full fleet costs" in ran.out
+
+
+def test_a_load_beyond_the_replica_is_said_beside_the_rest() -> None:
+    """The other prices stand."""
+    ran = entrepot("plan", "price", *R1, "--load-per-s", "5000", columns=200)
+    assert ran.status == 0
+    assert "the given load is beyond the replica: a full batch of" in ran.err
+
+
+def test_capacity_sizes_a_fleet_and_says_what_is_free() -> None:
+    """Whole replicas; harder batches free the peak, the curve the night."""
+    shown = entrepot(
+        *(
+            "plan",
+            "capacity",
+            *R1,
+            "--tokens-per-s",
+            "20",
+            "--demand-per-s",
+            "30",
+            "--hourly",
+            CURVE,
+            "--json",
+        )
+    ).json
+    within, full = shown["loads"]["within the SLO"], shown["loads"]["full batch"]
+    assert within["replicas"] * within["requests_per_s"] >= 30
+    assert (within["replicas"] - 1) * within["requests_per_s"] < 30
+    assert full["requests_per_s"] > within["requests_per_s"]
+    assert shown["freed_gpus"]["by_batching"] == (within["replicas"] - full["replicas"]) * 8
+    assert len(shown["freed_gpus"]["by_hour"]) == 24
+    assert min(shown["freed_gpus"]["by_hour"]) == 0
+    ran = entrepot("plan", "capacity", *R1, "--demand-per-s", "30", columns=200)
+    assert "free for something else" in ran.out
+
+
+def test_hosting_is_compared_with_an_api_by_who_owns_the_hardware() -> None:
+    """Deployments the cheapest first; three tiers; the bill of the same request."""
+    asked = ("plan", "compare", *ON, "--gpu", "b200", "--layout", "tp8", "--layout", "dp8_ep8")
+    asked = (*asked, "--tokens-per-s", "25", "--request", "3000+1000:800", "--api", "0.55/0.14/2.19")
+    shown = entrepot(*asked, "--json").json
+    prices = [one["blended_usd_per_mtok"] for one in shown["deployments"]]
+    assert prices == sorted(prices)
+    assert len(shown["break_even"]) == 3
+    for one in shown["break_even"]:
+        assert one["api_usd_per_mtok"] == pytest.approx((3000 * 0.55 + 1000 * 0.14 + 800 * 2.19) / 4800)
+        assert one["first_tokens_per_day"] == pytest.approx(
+            one["usd_per_day"] / one["api_usd_per_mtok"] * 1e6
+        )
+    ran = entrepot(*asked, columns=220)
+    assert "cheaper from, Mtok/day" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("price", *ON, "--layout", "dp8_ep8", "--tokens-per-s", "9000"), "missed by a lone request"),
+        (("price", *ON, "--layout", "dp8_ep8", "--demand", "2"), "expected RATE@USD_PER_REQUEST"),
+        (("price", "--model", "deepseek-ai/DeepSeek-R1"), "needs --fleet, or --model and --gpu"),
+        (("price", *ON, "--plot", "x.svg"), "use plan frontier --plot"),
+        (("price", *ON, "--layout", "tp2"), "nearest that fits"),
+        (("price", *ON, "--request", "9000000:5"), "use more GPUs or a shorter context"),
+        (("price", *ON, "--request", "10:5@0"), "add up to 0"),
+        (("capacity", *ON, "--hourly", "1 2 3"), "expected 24 numbers"),
+        (("compare", *ON, "--api", "cheap"), "expected INPUT[/CACHED]/OUTPUT"),
+        (("compare", *ON, "--request", "1:1", "--request", "2:2"), "takes one --request"),
+        (("compare", *ON, "--tokens-per-s", "9000"), "no deployment keeps the SLO"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(arguments: tuple[str, ...], words: str) -> None:
+    """Exit 2, with what was expected or is nearest."""
+    ran = entrepot("plan", *arguments)
+    assert ran.status == 2
+    assert words in ran.err
