@@ -2,14 +2,14 @@
 
 Ten thousand operating points in closed form, on one core: latencies with intervals of real deployments, the
 split of the bill, the Pareto front in TTFT, interactivity, context and price, and what limits cost. Of
-several rounds the best: other processes only add time.
+several rounds the best, in CPU seconds: other processes on the same core would add to a clock's.
 """
 
 import argparse
 import json
 from itertools import product
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -47,18 +47,18 @@ def grid() -> Grid:
 
 
 def measure(rounds: int) -> Figures:
-    """Seconds of each step of a sweep, the best of some rounds."""
+    """CPU seconds of each step of a sweep, the best of some rounds."""
     of = grid()
     best: dict[str, float] = {}
     on_front = 0
     for _ in range(rounds):
-        times = [perf_counter()]
+        times = [process_time()]
         points = points_of(of)
-        times.append(perf_counter())
+        times.append(process_time())
         on_front = int(points.front().sum())
-        times.append(perf_counter())
+        times.append(process_time())
         limit_costs(points, PointLimits(ttft_s=2.0, tokens_per_s=30.0, context_tokens=4096))
-        times.append(perf_counter())
+        times.append(process_time())
         names = ("points s", "pareto s", "slo costs s")
         found = dict(zip(names, np.diff(times), strict=True)) | {"all s": times[-1] - times[0]}
         best = {name: min(best.get(name, float("inf")), float(value)) for name, value in found.items()}

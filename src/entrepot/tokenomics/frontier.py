@@ -162,9 +162,13 @@ def points_of(
     batch, replicas = (np.array([one[at] for one in shapes], dtype=float) for at in (1, 2))
     sizes = np.array([(r.uncached_tokens, r.cached_tokens, r.output_tokens) for r in grid.requests])[request]
     loads = Loads(batch, *sizes.T)
+    # Replicas of a point are equal in all but their number: each is asked for once.
+    alike = slice(None, None, len(grid.replicas))
+    once = Loads(*(column[alike] for column in loads))
     found = []
     for place, offer in enumerate(grid.offers):
-        times = offer.times(loads) if offer.refusal is None else _no_times(len(batch))
+        times = offer.times(once) if offer.refusal is None else _no_times(len(once.batch))
+        times = _repeated(times, len(grid.replicas))
         found.append(_priced(offer, times, loads, replicas, demand_per_s, margin))
         if progress is not None:
             progress((place + 1) * len(batch))
@@ -231,6 +235,20 @@ def _work(times: Times, loads: Loads, sold_per_s: Array, request_s: Array) -> Wo
     output = loads.output_tokens
     held = np.stack([loads.uncached_tokens, loads.cached_tokens, output / 2], axis=1) * output[:, None]
     return Work(busy[:, None, :], held[:, None, :], sold_per_s * kv)
+
+
+def _repeated(times: Times, count: int) -> Times:
+    """Return each of the times so often, one after the other."""
+    return Times(
+        ttft_s=np.repeat(times.ttft_s, count),
+        tpot_s=np.repeat(times.tpot_s, count),
+        ttft_high_s=np.repeat(times.ttft_high_s, count),
+        tpot_high_s=np.repeat(times.tpot_high_s, count),
+        prefill_s=np.repeat(times.prefill_s, count),
+        cached_s=np.repeat(times.cached_s, count),
+        kv_s=np.repeat(times.kv_s, count),
+        fits=np.repeat(times.fits, count),
+    )
 
 
 def _no_times(count: int) -> Times:

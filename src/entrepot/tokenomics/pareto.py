@@ -19,18 +19,21 @@ def pareto(costs: Array) -> Mask:
     block is compared with the front so far and with itself: n × front, not n².
     """
     rows = np.flatnonzero(np.isfinite(costs).all(axis=1))
-    ranks = np.zeros(len(rows), dtype=np.int64)
-    for column in costs[rows].T:
+    distinct, place = np.unique(costs[rows], axis=0, return_inverse=True)
+    ranks = np.zeros(len(distinct), dtype=np.int64)
+    for column in distinct.T:
         ranks += np.unique(column, return_inverse=True)[1].reshape(-1)  # equal values have equal ranks
-    ordered = rows[np.argsort(ranks, kind="stable")]
+    ordered = np.argsort(ranks, kind="stable")
     front = np.empty((0, costs.shape[1]))
-    kept = np.zeros(len(costs), dtype=bool)
+    is_best = np.zeros(len(distinct), dtype=bool)
     for start in range(0, len(ordered), _BLOCK):
         block = ordered[start : start + _BLOCK]
-        block = block[~_dominated(costs[block], front)]
-        block = block[~_dominated(costs[block], costs[block])]
-        kept[block] = True
-        front = np.concatenate([front, costs[block]])
+        block = block[~_dominated(distinct[block], front)]
+        block = block[~_dominated(distinct[block], distinct[block])]
+        is_best[block] = True
+        front = np.concatenate([front, distinct[block]])
+    kept = np.zeros(len(costs), dtype=bool)
+    kept[rows] = is_best[place.reshape(-1)]
     return kept
 
 
