@@ -123,7 +123,7 @@ def test_one_request_alone_takes_what_the_clock_says() -> None:
 
 
 def test_a_queue_of_prompts_waits_as_in_an_m_d_1_system() -> None:
-    """One prompt per step and no decode is a server of constant time: Pollaczek and Khinchine give the wait."""
+    """One prompt per step and no decode is a server of constant time: the wait is known."""
     service_s, load = 0.01, 0.7
     one = Deployment(
         clock=clock(base_s=service_s, prompt_s=0.0, pair_s=0.0), batching=Batching(max_sequences=1)
@@ -175,7 +175,7 @@ def test_blocks_that_were_read_before_are_not_read_again() -> None:
 
 
 def test_decode_workers_do_not_feel_prompts() -> None:
-    """The point of disaggregation: TPOT is that of the decode batch alone, TTFT that of the prefill workers."""
+    """The point of disaggregation: TPOT is that of the decode batch, TTFT of the readers."""
     rng = np.random.default_rng(3)
     requests = requests_of(poisson_arrivals_s(8.0, 400, rng), 2000, 100)
     together = simulate(Deployment(clock=clock(), replicas=2), requests)

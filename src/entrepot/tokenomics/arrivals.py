@@ -22,10 +22,10 @@ BLOCK_TOKENS = 512
 class Requests:
     """Requests in the order of their arrival.
 
-    Shapes: every array (requests,). Units: seconds since the start of the run; tokens. `cached_tokens` of each
-    prompt are found in the prefix cache whatever happened before; with `prefix_blocks`, one tuple of block
-    numbers per request, the engine finds out by itself which leading blocks it still has.
-    Raises: ValueError when arrays differ in length, arrivals are not in order, or a length is impossible.
+    Shapes: every array (requests,). Units: seconds since the start of the run; tokens. `cached_tokens` of
+    each prompt are found in the prefix cache whatever happened before; with `prefix_blocks`, one tuple of
+    block numbers per request, the engine finds out by itself which leading blocks it still has. Raises:
+    ValueError when arrays differ in length, arrivals are not in order, or a length is impossible.
     """
 
     arrival_s: Floats
@@ -119,4 +119,4 @@ def stretched_s(arrival_s: Floats, last_s: float) -> Floats:
 
     vLLM's `bench serve` does so with its random arrivals: n requests at rate r take n/r seconds exactly.
     """
-    return arrival_s * (last_s / arrival_s[-1])
+    return np.asarray(arrival_s * (last_s / arrival_s[-1]), dtype=np.float64)

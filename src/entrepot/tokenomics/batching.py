@@ -17,11 +17,11 @@ class Spread(Enum):
 class Batching:
     """The limits of one replica's scheduler.
 
-    Units: sequences, tokens. A step takes at most `max_batched_tokens`, a token per decoding sequence and the rest
-    of prompts (vLLM V1's chunked prefill). With `prefill_first` prompts are read in steps of their own, before any
-    decode step (SGLang, vLLM V0). `reserved_output` is the part of the output still expected for which a newcomer
-    must leave room in the KV cache: 0 admits whatever fits now and preempts later (vLLM), 1 never preempts.
-    Raises: ValueError for limits under which prompts could starve.
+    Units: sequences, tokens. A step takes at most `max_batched_tokens`, a token per decoding sequence and the
+    rest of prompts (vLLM V1's chunked prefill). With `prefill_first` prompts are read in steps of their own,
+    before any decode step (SGLang, vLLM V0). `reserved_output` is the part of the output still expected for
+    which a newcomer must leave room in the KV cache: 0 admits whatever fits now and preempts later (vLLM), 1
+    never preempts. Raises: ValueError for limits under which prompts could starve.
     """
 
     max_sequences: int = 1024
@@ -46,8 +46,8 @@ class Batching:
 class PrefillPool:
     """Workers that only read prompts; the KV cache then goes to a decode replica.
 
-    Units: seconds per transfer and per token of it. The first token is sent when the prompt has been read, the
-    second comes after the transfer.
+    Units: seconds per transfer and per token of it. The first token is sent when the prompt has been read,
+    the second comes after the transfer.
     """
 
     clock: StepClock
@@ -61,9 +61,10 @@ class PrefillPool:
 class Deployment:
     """Replicas of one model behind one address.
 
-    `clock` and `batching` are each replica's; with `prefill` they are the decode replicas'. `request_s` seconds pass
-    before a request waits in an engine (HTTP, the tokenizer). `prefix_cache_tokens` per replica hold the blocks of
-    earlier prompts, beside `kv_capacity_tokens` of running ones. Raises: ValueError without a replica.
+    `clock` and `batching` are each replica's; with `prefill` they are the decode replicas'. `request_s`
+    seconds pass before a request waits in an engine (HTTP, the tokenizer). `prefix_cache_tokens` per replica
+    hold the blocks of earlier prompts, beside `kv_capacity_tokens` of running ones. Raises: ValueError
+    without a replica.
     """
 
     clock: StepClock

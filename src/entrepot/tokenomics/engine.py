@@ -1,8 +1,8 @@
 """Discrete-event continuous batching: what a deployment does with requests, from TTFT to goodput.
 
-TTFT is queueing as much as reading, so it is simulated and not computed. Events are arrivals and the ends of runs
-of equal steps (`replica`): a million tokens are a few thousand events. Nothing is drawn here: lengths and times
-are the caller's, and a run is repeated by repeating its input.
+TTFT is queueing as much as reading, so it is simulated and not computed. Events are arrivals and the ends of
+runs of equal steps (`replica`): a million tokens are a few thousand events. Nothing is drawn here: lengths
+and times are the caller's, and a run is repeated by repeating its input.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,10 @@ def simulate(
 ) -> Run:
     """Return what the deployment does with the requests, until the last is answered.
 
-    With `concurrency` the loop is closed: that many requests are in flight at any time, in their order, whatever
-    `arrival_s` says. `single_steps` walks every step, to check the jumps. Prompts must fit the KV cache whole with
-    their output, or are refused (nan in the result). Raises: ValueError for a concurrency below 1.
+    With `concurrency` the loop is closed: that many requests are in flight at any time, in their order,
+    whatever `arrival_s` says. `single_steps` walks every step, to check the jumps. Prompts must fit the KV
+    cache whole with their output, or are refused (nan in the result). Raises: ValueError for a concurrency
+    below 1.
     """
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency is {concurrency}: at least one request must be in flight")

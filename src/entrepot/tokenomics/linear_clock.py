@@ -1,8 +1,9 @@
 """The plainest step-time model: a sum of terms, each linear in what a step does.
 
-Calibration fits it, since a host's records tell a few coefficients and no more; a model that is fitted to many
-systems (`step_time`) answers the same protocol. A `max` of compute and memory was not taken: measured steps
-follow sums, and a sum keeps a run of decode steps an arithmetic progression, which the engine jumps over.
+Calibration fits it, since a host's records tell a few coefficients and no more; a model that is fitted to
+many systems (`step_time`) answers the same protocol. A `max` of compute and memory was not taken: measured
+steps follow sums, and a sum keeps a run of decode steps an arithmetic progression, which the engine jumps
+over.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 class LinearClock:
     """A clock whose step costs a constant, something per sequence, per held token and per prompt token.
 
-    Units: seconds, seconds per sequence, held token, prompt token and pair of tokens; `floor_s` is the shortest
-    step with work (a processor that launches kernels one by one hides what the accelerator does meanwhile).
-    `experts_s` is the time to read all routed experts of a mixture, of which `expert_share` serve one token:
-    a step reads the expected union, experts_s · (1 − (1 − expert_share)^tokens).
+    Units: seconds, seconds per sequence, held token, prompt token and pair of tokens; `floor_s` is the
+    shortest step with work (a processor that launches kernels one by one hides what the accelerator does
+    meanwhile). `experts_s` is the time to read all routed experts of a mixture, of which `expert_share` serve
+    one token: a step reads the expected union, experts_s · (1 − (1 − expert_share)^tokens).
     """
 
     kv_capacity_tokens: int

@@ -1,8 +1,9 @@
 """One replica of an engine: its queue, its batch and its KV cache, advanced from one change to the next.
 
 The batch is constant between arrivals, completions and prompts, so a run of decode steps is one event whose
-length is an arithmetic series in the tokens held. A sequence's progress is the replica's count of decode steps
-less the count at which it joined: nothing is touched per sequence and step, and a run is linear in requests.
+length is an arithmetic series in the tokens held. A sequence's progress is the replica's count of decode
+steps less the count at which it joined: nothing is touched per sequence and step, and a run is linear in
+requests.
 """
 
 from collections import OrderedDict, deque
@@ -15,7 +16,7 @@ from entrepot.tokenomics.batching import Batching
 from entrepot.tokenomics.clock import StepClock
 
 STRAIGHT = 1e-4
-"""A run of steps is jumped over in one go while its middle step is within this part of the mean of its ends."""
+"""A run of steps is jumped over in one go while its middle step is within this part of its ends' mean."""
 
 _AWAY, _WAITING, _READING, _DECODING = range(4)
 
@@ -23,8 +24,8 @@ _AWAY, _WAITING, _READING, _DECODING = range(4)
 class Book:
     """What became of every request: lists of one entry each, shared by all replicas.
 
-    Units: tokens, seconds. `total` is prompt and output, `left` the output still to come, so a request that waits
-    must have total − left tokens computed before its next token comes.
+    Units: tokens, seconds. `total` is prompt and output, `left` the output still to come, so a request that
+    waits must have total − left tokens computed before its next token comes.
     """
 
     def __init__(self, requests: Requests) -> None:
@@ -144,7 +145,7 @@ class Replica:
         return self._end_s
 
     def cut(self, at_s: float) -> float | None:
-        """End the planned run at the first boundary of a step from `at_s` on; return it if the plan changed."""
+        """End the planned run at the first boundary of a step from `at_s` on; return it if that is earlier."""
         if self._chunks or self._steps < 2:
             return None
         half = self._slope_s / 2.0

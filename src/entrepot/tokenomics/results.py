@@ -32,8 +32,9 @@ class Limits:
 class Run:
     """A finished run.
 
-    Shapes: times (requests,) in the order of `requests`; nan where the request was refused because it could never
-    fit. Units: seconds since the start; tokens. `arrival_s` differs from `requests` in a closed loop only.
+    Shapes: times (requests,) in the order of `requests`; nan where the request was refused because it could
+    never fit. Units: seconds since the start; tokens. `arrival_s` differs from `requests` in a closed loop
+    only.
     """
 
     requests: Requests
@@ -60,7 +61,7 @@ class Run:
 
     @property
     def tpot_s(self) -> Floats:
-        """Return the seconds per token after the first: (requests,), s/token; nan for answers of one token."""
+        """Return the seconds per token after the first: (requests,), s/token; nan for one token."""
         following = (self.requests.output_tokens - 1).astype(np.float64)
         following[following == 0] = np.nan
         return (self.finished_s - self.first_s) / following
