@@ -49,6 +49,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
         max_batched_tokens=draw(st.sampled_from([64, 100, 2048])),
         prefill_first=draw(st.booleans()),
         reserved_output=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        steps_ahead=draw(st.sampled_from([0, 1, 2])),
     )
     small = clock(draw(st.sampled_from([410, 1000, 100_000])))
     prefill = PrefillPool(clock=clock(1000), replicas=draw(st.integers(1, 2)), transfer_s=0.01)

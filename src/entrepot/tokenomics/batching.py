@@ -28,11 +28,14 @@ class Batching:
     max_batched_tokens: int = 8192
     prefill_first: bool = False
     reserved_output: float = 0.0
+    steps_ahead: int = 0
 
     def __post_init__(self) -> None:
         """Refuse limits that admit nothing."""
-        if self.max_sequences < 1 or self.max_batched_tokens < 1:
-            raise ValueError("max_sequences and max_batched_tokens must be at least 1")
+        if self.max_sequences < 1 or self.max_batched_tokens < 1 or self.steps_ahead < 0:
+            raise ValueError(
+                "max_sequences and max_batched_tokens must be at least 1, steps_ahead at least 0"
+            )
         if not self.prefill_first and self.max_batched_tokens < self.max_sequences:
             raise ValueError(
                 f"max_batched_tokens {self.max_batched_tokens} is below max_sequences {self.max_sequences}: "

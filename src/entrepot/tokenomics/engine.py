@@ -113,15 +113,11 @@ class _Simulation:
                 return
         index = self._choose(pool)
         replica = self._replicas[index]
-        blocked = bool(replica.waiting)
-        replica.offer(request)
-        if replica.idle:
-            if index not in touched:
-                touched.append(index)
-        elif not blocked:
-            end_s = replica.cut(now_s)
-            if end_s is not None:
-                heappush(self._ends, (end_s, index, replica.plan))
+        end_s = replica.offer(request, now_s)
+        if end_s is not None:
+            heappush(self._ends, (end_s, index, replica.plan))
+        elif replica.idle and index not in touched:
+            touched.append(index)
 
     def _is_impossible(self, request: int) -> bool:
         total = self._book.total[request]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 class LinearClock:
     """A clock whose step costs a constant, something per sequence, per held token and per prompt token.
 
-    Units: seconds, seconds per sequence, held token, prompt token and pair of tokens; `floor_s` is the
-    shortest step with work (a processor that launches kernels one by one hides what the accelerator does
+    Units: seconds, seconds per sequence, held token, prompt token and pair of tokens; `reading_s` is added to
+    a step that reads any prompt (its kernels are launched one by one, without a recorded graph); `floor_s` is
+    the shortest step with work (a processor that launches kernels one by one hides what the accelerator does
     meanwhile). `experts_s` is the time to read all routed experts of a mixture, of which `expert_share` serve
     one token: a step reads the expected union, experts_s · (1 − (1 − expert_share)^tokens).
     """
@@ -24,6 +25,7 @@ class LinearClock:
     sequence_s: float = 0.0
     held_s: float = 0.0
     prompt_s: float = 0.0
+    reading_s: float = 0.0
     pair_s: float = 0.0
     experts_s: float = 0.0
     expert_share: float = 0.0
@@ -40,6 +42,8 @@ class LinearClock:
             + self.prompt_s * prompt_tokens
             + self.pair_s * prompt_pairs
         )
+        if prompt_tokens:
+            seconds += self.reading_s
         if self.experts_s:
             seconds += self.experts_s * (1.0 - (1.0 - self.expert_share) ** (decoding + prompt_tokens))
         return seconds if seconds > self.floor_s else self.floor_s

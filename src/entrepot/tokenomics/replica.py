@@ -41,6 +41,7 @@ class Book:
         self.state = [_AWAY] * count
         self.unread = [0] * count
         self.finish_at = [0] * count
+        self.ready_at = [0] * count
         self.preemptions = 0
         self.read_tokens = 0
         self.cached_tokens = 0
@@ -78,7 +79,7 @@ class Event(NamedTuple):
 
 
 class Replica:
-    """One engine: `begin` plans the next run of steps, `end` applies it, `cut` shortens it for a newcomer.
+    """One engine's state: `begin` plans a run of steps, `offer` may shorten it, `end` applies it.
 
     Units: tokens, seconds. Always kv_tokens ≤ clock.kv_capacity_tokens.
     """
@@ -120,10 +121,17 @@ class Replica:
         """Return the requests that wait or run here."""
         return len(self.waiting) + len(self._reading) + self.decoding
 
-    def offer(self, request: int) -> None:
-        """Let a request wait here."""
+    def offer(self, request: int, now_s: float) -> float | None:
+        """Let a request wait here; return the new end of the planned run if it was cut short for it."""
+        blocked = bool(self.waiting)
         self._book.state[request] = _WAITING
+        self._book.ready_at[request] = 0
         self.waiting.append(request)
+        if self.idle:
+            return None
+        steps = self._boundary(now_s) + self._batching.steps_ahead
+        self._book.ready_at[request] = self.steps + steps
+        return None if blocked or steps >= self._steps else self._cut(steps)
 
     def begin(self, now_s: float) -> float | None:
         """Plan the next run of steps; return when it ends, or nothing if there is nothing to do."""
@@ -142,21 +150,6 @@ class Replica:
         else:
             self._plan_decode()
             self._end_s = now_s + self._duration_s(self._steps)
-        return self._end_s
-
-    def cut(self, at_s: float) -> float | None:
-        """End the planned run at the first boundary of a step from `at_s` on; return it if that is earlier."""
-        if self._chunks or self._steps < 2:
-            return None
-        half = self._slope_s / 2.0
-        linear, span_s = self._first_s - half, at_s - self._start_s
-        root = sqrt(max(linear * linear + 4.0 * half * span_s, 0.0))
-        steps = max(1, ceil(2.0 * span_s / (linear + root) - 1e-9))
-        if steps >= self._steps:
-            return None
-        self._steps = steps
-        self.plan += 1
-        self._end_s = self._start_s + self._duration_s(steps)
         return self._end_s
 
     def end(self) -> list[Event]:
@@ -181,6 +174,21 @@ class Replica:
         self.kv_peak_tokens = max(self.kv_peak_tokens, self.kv_tokens)
         return left
 
+    def _boundary(self, at_s: float) -> int:
+        """Return after how many steps of the planned run a step ends at `at_s` or later."""
+        if self._steps < 2:
+            return 1
+        half = self._slope_s / 2.0
+        linear, span_s = self._first_s - half, at_s - self._start_s
+        root = sqrt(max(linear * linear + 4.0 * half * span_s, 0.0))
+        return max(1, ceil(2.0 * span_s / (linear + root) - 1e-9))
+
+    def _cut(self, steps: int) -> float:
+        self._steps = steps
+        self.plan += 1
+        self._end_s = self._start_s + self._duration_s(steps)
+        return self._end_s
+
     def _duration_s(self, steps: int) -> float:
         return steps * self._first_s + self._slope_s * (steps * (steps - 1) / 2)
 
@@ -190,6 +198,8 @@ class Replica:
         steps, slope_s = 1, 0.0
         if not self._single:
             steps = min(self._next_finish() - self._count, (self._capacity - self.kv_tokens) // decoding)
+            if self.waiting and (ready_in := self._book.ready_at[self.waiting[0]] - self.steps) > 0:
+                steps = min(steps, ready_in)
         while steps > 1:
             last_s = self._step_s(decoding, held + decoding * (steps - 1))
             slope_s = (last_s - first_s) / (steps - 1)
@@ -307,6 +317,8 @@ class Replica:
         if not self.waiting or self.decoding + len(self._reading) >= self._batching.max_sequences:
             return False
         book, request = self._book, self.waiting[0]
+        if book.ready_at[request] > self.steps and (self.decoding or self._reading):
+            return False
         handed_over = self._is_handed_over(request)
         left = book.left[request]
         computed = book.total[request] - left - int(handed_over)
