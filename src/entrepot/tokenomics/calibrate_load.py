@@ -72,7 +72,7 @@ Build = Callable[[Mapping[str, float]], Deployment]
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LoadFit:
-    """A fitted host. `log_covariance`: (terms, terms), of the terms' logarithms; `misfit` is the rms of residuals."""
+    """A fitted host. `log_covariance`: (terms, terms), of the logarithms; `squares` of its residuals."""
 
     beliefs: Beliefs
     log_terms: Floats
@@ -101,7 +101,7 @@ class Prediction:
 
 
 def outcome(deployment: Deployment, point: LoadPoint) -> Floats:
-    """Return what the simulated runs of this point show: (5,), in the order of `NOISE`; the mean over its draws."""
+    """Return what this point shows simulated: (5,), in the order of `NOISE`; the mean over its draws."""
     shown = []
     for arrivals in point.arrivals_s:
         run = simulate(deployment, requests_of(arrivals, point.prompt_tokens, point.output_tokens))

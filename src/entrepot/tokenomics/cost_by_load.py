@@ -1,5 +1,4 @@
-"""Validation of the engine on runs of benchmarks: each configuration from two of its rows, the rest
-predicted.
+"""Validation of the engine on benchmarks: each configuration from two of its rows, the rest predicted.
 
 What two low loads do not tell of a configuration is learnt from the others of its engine, the configuration
 itself left out: terms that are close from model to model once physics is divided out (`Setting`).
@@ -47,8 +46,7 @@ class LoadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is known of a configuration without measuring it. Units: bytes, bytes/s, FLOP, FLOP/s, of all its
-    GPUs.
+    """What is known of a configuration without measuring it: bytes, bytes/s, FLOP, FLOP/s, of all its GPUs.
 
     `experts_bytes` are the routed experts', of which `expert_share` serve one token. Step time's physics
     divides terms of different models so that they can be compared: reading weights, multiplying, reading keys
@@ -89,7 +87,7 @@ def terms_of(setting: Setting) -> tuple[str, ...]:
 
 
 def scale_of(term: str, setting: Setting) -> float:
-    """Return what a term is measured in, so that configurations can be compared: physics where it is known."""
+    """Return what a term is measured in, so that models can be compared: physics where it is known."""
     if term == "prompt_s" and not setting.is_sglang:
         return setting.token_flop / setting.flops
     if term == "experts_s":
@@ -151,7 +149,7 @@ def configurations(rows: Sequence[LoadRow], settings: Mapping[str, Setting]) -> 
 
 
 def unit_draws(rng: np.random.Generator, draws: int) -> tuple[Floats, ...]:
-    """Return runs of arrivals at one request per second, the wait for the first included: (RUN_REQUESTS,) each."""
+    """Return runs of arrivals at one per second, the wait for the first included: (RUN_REQUESTS,) each."""
     return tuple(poisson_arrivals_s(1.0, RUN_REQUESTS + 1, rng)[1:] for _ in range(draws))
 
 
@@ -194,7 +192,7 @@ _WEAK = {
     "memory_share": (0.6, 0.3),
 }
 _WEAK_SGLANG = {"base_s": (1.0, 1.0), "sequence_s": (60e-6, 1.0), "prompt_s": (60e-6, 0.7)}
-"""Orders of magnitude in units of `scale_of` and their sd, for configurations that are fitted with all rows."""
+"""Orders of magnitude in units of `scale_of` and their sd, for those that are fitted with all rows."""
 
 _TAUGHT_RPS = (1.0, 10.0, 25.0, 50.0, 200.0)
 _SHARES_TRIED = (0.5, 0.72)
@@ -225,8 +223,7 @@ def fit_whole(configuration: Configuration, draws: Sequence[Floats]) -> LoadFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a configuration that was fitted whole teaches about others of its engine: plain values, to be
-    kept.
+    """What a configuration that was fitted whole teaches about others: plain values, to be kept.
 
     `terms` in units of `scale_of`, those alone that its rows told; `log_off` is how far the fitted engine is
     from the rows at `CALIBRATED_RPS`: (2, 5) logarithms, in the order of `NOISE`.
@@ -296,8 +293,7 @@ def fit_two(
     draws: Sequence[Floats],
     capacity_row: LoadRow | None = None,
 ) -> LoadFit:
-    """Return the configuration fitted with its rows at 1 and 10 requests/s and what others of its engine
-    teach.
+    """Return the configuration fitted with its rows at 1 and 10 requests/s and what others teach.
 
     Of `capacity_row` the throughput alone is used. Lessons of the configuration itself and of other engines
     are left out here, so that a caller cannot forget it.
@@ -315,7 +311,7 @@ def fit_two(
 
 
 def _with_misfit(point: LoadPoint, others: Sequence[Lesson]) -> LoadPoint:
-    """Return the point with how far engines are from such rows of other configurations, and how differently."""
+    """Return the point with how far engines are from such rows of others, and how differently."""
     if len(others) < 2:
         return point
     off = np.array([lesson.log_off[CALIBRATED_RPS.index(point.offered_rps)] for lesson in others])

@@ -1,4 +1,4 @@
-"""What predictions from two rows of a configuration are worth: the error of every other row, and their summary."""
+"""What predictions from two rows of a configuration are worth: the error of every other row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,11 @@ _S_PER_HOUR, _TOKENS_PER_MTOK = 3600.0, 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError:
-    """One predicted row. Errors are relative, predicted over measured − 1; `trivial_error` that of the plain
-    rule.
+    """One predicted row: errors are relative, predicted over measured − 1.
 
-    `is_below` says that less was offered than the configuration's highest throughput: a measured fact, beside
-    which `saturation` is predicted. `cost_inside` says whether the 80 % interval holds the measured cost,
-    whose upper over lower end is `cost_width`.
+    `trivial_error` is that of min(rate, capacity). `is_below` says that less was offered than the
+    configuration's highest throughput: a measured fact, beside which `saturation` is predicted. `cost_inside`
+    says whether the 80 % interval holds the measured cost, whose upper over lower end is `cost_width`.
     """
 
     config: str

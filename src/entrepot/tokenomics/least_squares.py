@@ -47,7 +47,7 @@ def minimise(residuals: Callable[[Floats], Floats], start: Floats) -> Minimum:
         if gained < _ENOUGH:
             break
     normal = slopes.T @ slopes
-    covariance = np.linalg.inv(normal + 1e-9 * np.eye(len(at)))
+    covariance = np.asarray(np.linalg.inv(normal + 1e-9 * np.eye(len(at))), dtype=np.float64)
     return Minimum(at, covariance, float(here @ here))
 
 
