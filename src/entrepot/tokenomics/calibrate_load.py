@@ -102,13 +102,18 @@ class Prediction:
 
 def outcome(deployment: Deployment, point: LoadPoint) -> Floats:
     """Return what this point shows simulated: (5,), in the order of `NOISE`; the mean over its draws."""
+    return np.asarray(_shown(deployment, point).mean(axis=0), dtype=np.float64)
+
+
+def _shown(deployment: Deployment, point: LoadPoint) -> Floats:
+    """Return what each draw of this point shows: (draws, 5)."""
     shown = []
     for arrivals in point.arrivals_s:
         run = simulate(deployment, requests_of(arrivals, point.prompt_tokens, point.output_tokens))
         rate = len(run.served) / run.duration_s if run.duration_s else 0.0
         tpot, ttft = np.nanpercentile(run.tpot_s, (50, 90)), np.nanpercentile(run.ttft_s, (50, 90))
         shown.append([rate, *tpot, *ttft])
-    return np.asarray(np.mean(shown, axis=0), dtype=np.float64)
+    return np.asarray(shown, dtype=np.float64)
 
 
 def fit_load(
@@ -152,10 +157,11 @@ def fit_load(
 def predict(fit: LoadFit, point: LoadPoint) -> Prediction:
     """Return what the fitted host would show at this point, with intervals of 80 %.
 
-    The sd is that of the terms, carried through the simulation, and that of a measurement: far from the loads
-    that were fitted, terms that were not measured there dominate and the interval is wide.
+    The sd is that of the terms, carried through the simulation, that of a measurement and that of one draw:
+    far from the loads that were fitted, terms that were not measured there dominate and the interval is wide.
     """
-    expected = outcome(fit.deployment, point)
+    shown = _shown(fit.deployment, point)
+    expected = shown.mean(axis=0)
     width = 0.1
     slopes = []
     for unit in np.eye(len(fit.log_terms)):
@@ -163,6 +169,8 @@ def predict(fit: LoadFit, point: LoadPoint) -> Prediction:
         slopes.append(np.log(outcome(fit.build(terms), point) / expected) / width)
     change = np.stack(slopes, axis=1)
     variance = np.einsum("ij,jk,ik->i", change, fit.log_covariance, change) + np.asarray(point.log_sd) ** 2
+    if len(shown) > 1:
+        variance = variance + np.var(np.log(shown), axis=0, ddof=1)
     spread = np.exp(_Z90 * np.sqrt(variance))
     return Prediction(expected=expected, low=expected / spread, high=expected * spread)
 

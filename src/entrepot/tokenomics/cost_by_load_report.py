@@ -102,7 +102,7 @@ def row_errors(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Absolute relative errors: their median, mean and greatest, and of how many."""
+    """Absolute relative errors: their median, mean and greatest, and of how many (nan of none)."""
 
     median: float
     mean: float
@@ -147,6 +147,8 @@ def summarise(errors: Sequence[RowError]) -> Summary:
 
 
 def _spread(errors: Sequence[float]) -> Spread:
+    if not errors:
+        return Spread(median=float("nan"), mean=float("nan"), greatest=float("nan"), count=0)
     sizes = np.abs(np.asarray(errors))
     return Spread(
         median=float(np.median(sizes)),
