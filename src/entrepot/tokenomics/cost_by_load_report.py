@@ -21,7 +21,7 @@ from entrepot.tokenomics.cost_by_load import (
     unit_draws,
 )
 
-_FITTED_DRAWS, _PREDICTED_DRAWS = 1, 4
+_FITTED_DRAWS, _PREDICTED_DRAWS = 2, 4
 _S_PER_HOUR, _TOKENS_PER_MTOK = 3600.0, 1e6
 
 
@@ -50,7 +50,7 @@ class RowError:
 
 
 def lessons_of(configurations: Sequence[Configuration], rng: np.random.Generator) -> tuple[Lesson, ...]:
-    """Return what every configuration teaches about others; about 5 s each."""
+    """Return what every configuration teaches about others; about 8 s each."""
     draws = unit_draws(rng, _FITTED_DRAWS)
     return tuple(lesson_of(configuration, draws) for configuration in configurations)
 
