@@ -1,0 +1,72 @@
+"""Capacity: what closed form says can be served for ever is what the engine serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
+from entrepot.tokenomics.batching import Batching, Deployment, PrefillPool
+from entrepot.tokenomics.capacity import Lengths, capacity_rps, verdict
+from entrepot.tokenomics.engine import simulate
+from entrepot.tokenomics.linear_clock import LinearClock
+
+CLOCK = LinearClock(
+    kv_capacity_tokens=200_000, base_s=6e-3, sequence_s=6e-5, held_s=3e-8, prompt_s=3e-5, reading_s=2e-3
+)
+DEPLOYMENTS = {
+    "chunked": Deployment(clock=CLOCK),
+    "prefill first": Deployment(clock=CLOCK, batching=Batching(prefill_first=True, max_sequences=200)),
+    "few sequences": Deployment(clock=CLOCK, batching=Batching(max_sequences=48)),
+    "room reserved": Deployment(clock=CLOCK, batching=Batching(reserved_output=1.0)),
+    "three replicas": Deployment(clock=CLOCK, replicas=3),
+    "disaggregated": Deployment(
+        clock=CLOCK, batching=Batching(max_sequences=200), prefill=PrefillPool(clock=CLOCK)
+    ),
+}
+PROMPT, OUTPUT = 512, 256
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_the_closed_form_is_what_an_overloaded_engine_serves(name: str) -> None:
+    """At twice the capacity the engine is always full; what it recomputes is missing from the capacity."""
+    deployment = DEPLOYMENTS[name]
+    capacity = capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT))
+    arrivals = poisson_arrivals_s(2.0 * capacity, 6000, np.random.default_rng(2))
+    run = simulate(deployment, requests_of(arrivals, PROMPT, OUTPUT))
+
+    ended = np.sort(run.finished_s)
+    middle = ended[2000:5000]
+    served = (len(middle) - 1) / (middle[-1] - middle[0])
+    assert served == pytest.approx(capacity, rel=0.12 if run.preemptions else 0.06)
+
+
+@pytest.mark.parametrize(("load", "grows"), [(0.7, False), (1.3, True)])
+def test_ttft_grows_with_the_run_only_above_capacity(load: float, grows: bool) -> None:
+    """What the verdict says is what a longer run shows."""
+    deployment = DEPLOYMENTS["few sequences"]
+    rate = load * capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT))
+    means = []
+    for count in (2000, 4000):
+        requests = requests_of(poisson_arrivals_s(rate, count, np.random.default_rng(7)), PROMPT, OUTPUT)
+        said = verdict(deployment, requests)
+        assert said.is_saturated is grows
+        assert said.sentence.startswith("saturated: TTFT grows" if grows else "steady: 7")
+        means.append(float(simulate(deployment, requests).ttft_s.mean()))
+    assert (means[1] > 1.7 * means[0]) is grows
+
+
+def test_cached_prompts_leave_more_capacity() -> None:
+    """What is not read again costs no prompt tokens, though it is held."""
+    deployment = DEPLOYMENTS["chunked"]
+    whole, cached = (
+        capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT, cached=cached)) for cached in (0, 400)
+    )
+    assert cached > 1.1 * whole
+
+
+def test_answers_of_one_token_need_no_decode() -> None:
+    """Then capacity is that of reading alone, together and apart."""
+    for name in ("chunked", "disaggregated"):
+        rate = capacity_rps(DEPLOYMENTS[name], Lengths(prompt=512, output=1))
+        assert rate == pytest.approx(16 / CLOCK.step_s(0, 0, 8192, 16 * 512 * 511 / 2))
