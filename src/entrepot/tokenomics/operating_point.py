@@ -108,7 +108,7 @@ class _State:
         return MeanSteps(decoding, parts, tpot_s, ttft_s, np.zeros(decoding.shape, dtype=np.bool_))
 
     def most_requests_per_s(self, mean: MeanSteps) -> Floats:
-        """Return the requests/s of a batch at which the engine has no time left: prompts and steps in turn."""
+        """Return the requests/s of a batch at which the engine has no time left: prompts, then steps."""
         steps_s = self.loads.output_tokens / np.maximum(mean.decoding, 1e-9) * self._quiet_s(mean.parts)
         if not self.with_prompts:
             return 1.0 / steps_s

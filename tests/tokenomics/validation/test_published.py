@@ -21,7 +21,7 @@ def test_throughput_falls_with_context_as_published() -> None:
 
 
 def test_deepseeks_own_prefill_nodes_are_predicted() -> None:
-    """Without a coefficient fitted to them; in decode they hide the exchange of experts, the model adds it."""
+    """Without a coefficient fitted to them; in decode they hide the exchange of experts, which it adds."""
     figures = fleet_figures(*deepseek_fleet(), load_step_times())
     assert abs(figures["prefill_error"]) < 0.25
     assert figures["decode_error"] < figures["decode_overlapped_error"]

@@ -1,9 +1,9 @@
 """What is predicted of published systems: how throughput falls with context, and DeepSeek's own nodes.
 
-No coefficient was fitted to any of it. The form of three terms was chosen knowing it: prompts attend in the
-precision of the cache, effects on attention are held firmly, and the exchange of experts crosses nodes once per
-node with a coefficient of its own for prompts. So it is no blind test. Rows come as arguments, since this package
-reads no files.
+No coefficient was fitted to any of it. The form of three terms was chosen knowing it: prompts attend in
+the precision of the cache, effects on attention are held firmly, and the exchange of experts crosses nodes
+once per node with a coefficient of its own for prompts. So it is no blind test. Rows come as arguments,
+since this package reads no files.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from entrepot.tokenomics.step_terms import TERMS, Floats
 from entrepot.tokenomics.step_time import StepTime, operating_points
 
 LARGEST_BATCH = 512.0
-"""Sequences per attention group where all requests are queued and the cache would hold more. Assumed, since nobody
-publishes what was run: the largest batch for which vLLM captures a CUDA graph; TensorRT-LLM's recipe for gpt-oss
-has 640. The figures hang on it: the factors of gpt-oss are within a quarter from 256 to 512 and not with the cache
-alone as limit, which is why that error stands beside each (`error_cache_only`)."""
+"""Sequences per attention group where all requests are queued and the cache would hold more. Assumed,
+since nobody publishes what was run: the largest batch for which vLLM captures a CUDA graph (recalled,
+not read again). The figures hang on it: all factors are within a quarter from 256 to 512, and three of
+five are not with the cache alone as limit, which is why that error stands beside each
+(`error_cache_only`)."""
 
 CACHE_ONLY = 1e5  # sequences: more than any cache holds
 
