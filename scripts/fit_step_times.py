@@ -17,7 +17,7 @@ from entrepot.catalog.data_files import data_path
 from entrepot.catalog.measured import silicon_rows
 from entrepot.catalog.silicon import measured_points
 from entrepot.catalog.step_times import SHIPPED
-from entrepot.tokenomics import step_fit, step_terms
+from entrepot.tokenomics import operating_point, step_fit, step_terms
 from entrepot.tokenomics.deployment import refuse_memory
 from entrepot.tokenomics.step_model import fit_step_times
 
@@ -30,7 +30,8 @@ def source_text() -> str:
     digest = hashlib.sha256()
     for name in _INPUTS:
         digest.update(data_path(name).read_bytes())
-    digest.update(repr((step_terms.TERMS, sorted(step_fit.PRIORS.items()))).encode())
+    waits = (operating_point.OWN, operating_point.STEPS, operating_point.BURST)
+    digest.update(repr((step_terms.TERMS, sorted(step_fit.PRIORS.items()), waits)).encode())
     return f"scripts/fit_step_times.py from {', '.join(_INPUTS)}; sha256 {digest.hexdigest()[:16]}"
 
 

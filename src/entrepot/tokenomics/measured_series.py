@@ -32,7 +32,8 @@ class Groups:
     """Which measurements belong together.
 
     Shapes: n measurements. `held_out` numbers what has to be on one side of any split; `series` numbers
-    series (equal but for the load); `weight` is 1 / n for a measurement that is there n times.
+    series (equal but for the load); `distinct_weight` is 1 / n for a measurement that is there n times,
+    `weight` less than that where its layout was assumed.
     """
 
     def __init__(self, points: Sequence[MeasuredPoint]) -> None:
@@ -50,12 +51,9 @@ class Groups:
         repeats = Counter(same.root(at) for at in range(len(points)))
         self.held_out = [together.root(at) for at in range(len(points))]
         self.series = [series.root(at) for at in range(len(points))]
-        self.weight = np.array(
-            [
-                (ASSUMED_WEIGHT if point.assumed else 1.0) / repeats[same.root(at)]
-                for at, point in enumerate(points)
-            ]
-        )
+        self.distinct_weight = np.array([1.0 / repeats[same.root(at)] for at in range(len(points))])
+        trust = np.array([ASSUMED_WEIGHT if point.assumed else 1.0 for point in points])
+        self.weight = self.distinct_weight * trust
 
     def folds(self, points: Sequence[MeasuredPoint], count: int = 5) -> list[int]:
         """Return the fold of each measurement: of like sizes, the same on every run."""

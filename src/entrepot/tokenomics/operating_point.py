@@ -25,10 +25,11 @@ from entrepot.tokenomics.step_terms import (
     terms,
 )
 
-OWN, STEPS, BURST = 1.4, 10.0, 0.1
+OWN, STEPS, BURST = 0.89, 10.6, 0.083
 """How often mean TTFT holds the time of reading a prompt alone, a step per piece, and the prompts of all
-requests at once: runs begin with a burst of them. Fitted to the 2,268 aggregated rows that are possible
-(least Huber loss of logarithms: 1.39, 10.3, 0.099); mean TTFT is queueing, so that its interval is wide."""
+requests at once: runs begin with a burst of them. Fitted with the shipped coefficients to the 2,215 rows of
+silicon_measured.csv that are aggregated and whose cache is not full (least Huber loss of logarithms, which
+leaves a median error of 35 %); mean TTFT is queueing, so that its interval is wide."""
 _NEARLY = 1e-3
 _ROUNDS = 12  # halves its error in each; 12 leave less than the model's own
 _IS_PROMPT = np.array([name in PROMPT_TERMS for name in TERMS])
@@ -80,11 +81,9 @@ def mean_steps(deployment: Deployment, weights: Floats, loads: Loads) -> MeanSte
         share = answer_s / (answer_s + mean.ttft_s)
         decoding = 0.5 * (decoding + np.clip(loads.concurrency * share, least, room))
         mean = state.at(decoding)
-    answer_s = loads.output_tokens * mean.tpot_s
     is_full = decoding >= room * (1 - _NEARLY)
-    waits_s = np.maximum(mean.ttft_s, (loads.concurrency / np.maximum(decoding, 1e-9) - 1) * answer_s)
-    ttft_s = np.where(is_full, waits_s, mean.ttft_s)
-    return MeanSteps(decoding, mean.parts, mean.tpot_s, ttft_s, is_full)
+    waits_s = loads.concurrency / state.most_requests_per_s(mean) - loads.output_tokens * mean.tpot_s
+    return MeanSteps(decoding, mean.parts, mean.tpot_s, np.maximum(mean.ttft_s, waits_s), is_full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,21 @@ class _State:
         ttft_s = own_s + tpot_s  # of a split deployment: read elsewhere, as fast as here, and handed over
         if self.with_prompts:
             pieces = np.ceil(self.loads.prompt_tokens / PIECE_TOKENS)
-            ttft_s = OWN * self.scales.groups * own_s + STEPS * pieces * tpot_s
+            ttft_s = OWN * self.scales.groups * own_s + STEPS * pieces * self._quiet_s(parts)
             ttft_s += BURST * self.loads.concurrency * own_s
         return MeanSteps(decoding, parts, tpot_s, ttft_s, np.zeros(decoding.shape, dtype=np.bool_))
+
+    def most_requests_per_s(self, mean: MeanSteps) -> Floats:
+        """Return the requests/s of a batch at which the engine has no time left: prompts, then steps."""
+        steps_s = self.loads.output_tokens / np.maximum(mean.decoding, 1e-9) * self._quiet_s(mean.parts)
+        if not self.with_prompts:
+            return 1.0 / steps_s
+        return 1.0 / (steps_s + _prompt_s(self.scales, self.weights, self.loads, mean.decoding))
+
+    def _quiet_s(self, parts: Floats) -> Floats:
+        """Return the seconds of a step without its prompts."""
+        seconds: Floats = parts[:, ~_IS_PROMPT] @ self.weights[~_IS_PROMPT]
+        return seconds
 
 
 def _room(deployment: Deployment, loads: Loads) -> Floats:

@@ -33,7 +33,7 @@ PRIORS: Mapping[str, tuple[float, float]] = {
     "attention_flops": (0.4, 1.0),
     "links": (0.4, 0.3),
     "link_latency": (0.7, 0.1),
-    "exchange": (0.7, 0.3),
+    "exchange": (0.5, 0.5),
     "layer": (2.5, 0.1),
     "moe_layer": (2.5, 0.1),
     "linear_layer": (2.5, 0.1),
@@ -45,6 +45,7 @@ PRIORS: Mapping[str, tuple[float, float]] = {
     "prompt_flops": (0.4, 2.0),
     "prompt_attention": (0.6, 1.0),
     "prompt_links": (0.4, 0.3),
+    "prompt_exchange": (0.3, 1.0),
     "prompt_layer": (0.3, 0.02),
     "prompt_experts": (0.3, 1.0),
 }
@@ -52,6 +53,10 @@ PRIORS: Mapping[str, tuple[float, float]] = {
 bandwidth and matrices 65 % of the peak; links 70 %; a layer launches about ten kernels and its indexer
 about thirteen, of 3 µs each (what one takes on these devices at least, by aiconfigurator-core 0.12.0,
 `mem_empirical_constant_latency`)."""
+
+_SHARED: Mapping[str, float] = {"prompt_attention": 5.0, "attention_flops": 5.0, "kv": 2.0}
+"""How many times as firmly effects are held at none: attention is one kernel on all systems, and what short
+contexts leave undecided would be multiplied at long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class _Problem:
         self._sample, self._design, self._shifts = sample, design, shifts
         groups = design.shape[1]
         self._prior = np.zeros((groups, len(TERMS)))
-        self._penalty = np.full((groups, len(TERMS)), strength)
+        self._penalty = strength * np.tile([_SHARED.get(name, 1.0) for name in TERMS], (groups, 1))
         self._prior[0] = [PRIORS[name][0] for name in TERMS]
         self._penalty[0] = [PRIOR_STRENGTH * PRIORS[name][1] for name in TERMS]
 

@@ -40,14 +40,15 @@ TERMS = (
     "prompt_flops",
     "prompt_attention",
     "prompt_links",
+    "prompt_exchange",
     "prompt_layer",  # having a piece of a prompt in the step
     "prompt_experts",  # experts that are read for the prompt alone
 )
 """The parts of a step, in the order of all arrays."""
 
 PROMPT_TERMS = tuple(name for name in TERMS if name.startswith("prompt_"))
-LOAD_TERMS = ("kv", "attention_flops", "flops", "links", "exchange", "request", "request_layer", "experts")
-"""The parts that grow with the batch."""
+BATCH_TERMS = ("kv", "attention_flops", "flops", "links", "exchange", "request", "request_layer")
+"""The parts in proportion to the batch; experts grow with it and end."""
 
 PIECE_TOKENS = 8192  # of a prompt that a step reads at most: the default of vLLM and SGLang on large devices
 LEAST_PIECE = 64.0  # prompt tokens below this are a mean over steps, most of which have none
@@ -114,9 +115,9 @@ def term_scales(deployment: Deployment) -> TermScales:
     that a step takes the time of the whole model for one micro-batch.
     """
     shape, device = deployment.architecture, deployment.hardware
-    peak = device.peak_flops
     narrow, fixed = device.peak(deployment.precision), device.peak(deployment.fixed_precision)
-    half = peak.get("bf16") or device.peak("bf16")
+    half = device.peak("bf16")
+    cached = device.peak(deployment.cache_precision)  # prompts attend in the precision of the cache
     bandwidth, tp, dp = device.bandwidth_bytes_per_s, deployment.tp, deployment.dp
     stage_gpus = tp * dp
     kv_tp = min(tp, shape.kv_heads_shared)
@@ -140,8 +141,8 @@ def term_scales(deployment: Deployment) -> TermScales:
         full_pair_s=full * shape.attention_dim / stage_gpus / half,
         index_pair_s=full * shape.index_dim / stage_gpus / half if sparse else 0.0,
         window_pair_s=window * shape.attention_dim / stage_gpus / half,
-        prompt_full_pair_s=full * shape.prefill_attention_dim / stage_gpus / half,
-        prompt_window_pair_s=window * shape.prefill_attention_dim / stage_gpus / half,
+        prompt_full_pair_s=full * shape.prefill_attention_dim / stage_gpus / cached,
+        prompt_window_pair_s=window * shape.prefill_attention_dim / stage_gpus / cached,
         links_s_per_token=_links(deployment) * per_group,
         exchange_s_per_token=_exchange(deployment),
         link_latency_s=shape.layers * math.log2(tp) * _US,
@@ -216,7 +217,8 @@ def _prompt_columns(scales: TermScales, prompt: Floats, pairs: Floats, union: Fl
     return [
         scales.flops_s_per_token * prompt,
         pairs_s,
-        (scales.links_s_per_token + scales.exchange_s_per_token) * prompt,
+        scales.links_s_per_token * prompt,
+        scales.exchange_s_per_token * prompt,
         scales.layers * _US * has_piece,
         scales.experts_s * has_piece * (1.0 - union) * more,
     ]
@@ -230,17 +232,21 @@ def _links(deployment: Deployment) -> float:
 
 
 def _exchange(deployment: Deployment) -> float:
-    """Return the seconds per token of sending tokens to their experts and back.
+    """Return the seconds per token of sending tokens to their experts and back, in 8 bits there and 16 back.
 
-    Only attention groups exchange: within one group every device has every token already. A token goes to
-    each of its experts' devices but its own, in 8 bits, and comes back in 16.
+    Only attention groups exchange: within one group every device has every token already. Between fast
+    domains a token travels once to each domain that has one of its experts, and is copied inside (DeepEP,
+    2025-02, its normal kernels).
     """
     shape, gpus = deployment.architecture, deployment.tp * deployment.dp
     if deployment.dp == 1 or not shape.experts:
         return 0.0
-    copies = min(shape.experts_per_token, gpus) * (gpus - 1) / gpus
-    volume = shape.moe_layers * copies * shape.hidden * (1 + _ACTIVATION_BYTES) / gpus
-    return volume / _link(deployment, gpus)
+    device, chosen = deployment.hardware, shape.experts_per_token
+    domains = max(1.0, gpus / device.domain_gpus)
+    inside = min(gpus, device.domain_gpus)
+    near = min(chosen, gpus) * (inside - 1) / inside / device.link_bytes_per_s
+    far = (domains - 1) * (1 - (1 - 1 / domains) ** chosen) / device.node_link_bytes_per_s
+    return shape.moe_layers * shape.hidden * (1 + _ACTIVATION_BYTES) * (near + far) / gpus
 
 
 def _link(deployment: Deployment, gpus: int) -> float:

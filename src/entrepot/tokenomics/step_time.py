@@ -196,5 +196,8 @@ def _sequence_s(scales: TermScales, times: dict[str, float]) -> float:
 
 
 def _prompt_s(scales: TermScales, times: dict[str, float]) -> float:
-    moved = scales.links_s_per_token + scales.exchange_s_per_token
-    return scales.flops_s_per_token * times["prompt_flops"] + moved * times["prompt_links"]
+    return (
+        scales.flops_s_per_token * times["prompt_flops"]
+        + scales.links_s_per_token * times["prompt_links"]
+        + scales.exchange_s_per_token * times["prompt_exchange"]
+    )
