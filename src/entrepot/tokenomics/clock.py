@@ -1,7 +1,7 @@
 """What an engine asks of a step-time model: how long one step takes.
 
-The engine, the prices and the frontier know deployments only through this; a model fitted to measurements, one
-calibrated by a host's own records and the simplest arithmetic of a test all answer it.
+The engine, the prices and the frontier know deployments only through this; a model fitted to measurements,
+one calibrated by a host's own records and the simplest arithmetic of a test all answer it.
 """
 
 from typing import Protocol
@@ -23,8 +23,8 @@ class StepClock(Protocol):
     ) -> float:
         """Return the seconds of one step.
 
-        `decoding` sequences, which hold `held_tokens` in all, get one token each; `prompt_tokens` of prompts are
-        read in the same step, whose attention has `prompt_pairs` pairs (a token of a prompt, a token before it).
-        Fractions are allowed: a mean step has them.
+        `decoding` sequences, which hold `held_tokens` in all, get one token each; `prompt_tokens` of prompts
+        are read in the same step, whose attention has `prompt_pairs` pairs (a token of a prompt, a token
+        before it). Fractions are allowed: a mean step has them.
         """
         ...
