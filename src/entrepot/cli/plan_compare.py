@@ -25,7 +25,7 @@ from entrepot.tokenomics.load import RequestClass
 
 _S_PER_DAY = 86_400.0
 _OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
-_API_FORM = "INPUT[/CACHED]/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
+_API_FORM = "INPUT/OUTPUT or INPUT/CACHED/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
 
 
 def compare(
