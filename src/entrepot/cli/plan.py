@@ -17,6 +17,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "frontier": ("plan_frontier", "frontier"),
     "capacity": ("plan_capacity", "capacity"),
     "compare": ("plan_compare", "compare"),
+    "calibrate": ("plan_calibrate", "calibrate_host"),
 }
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

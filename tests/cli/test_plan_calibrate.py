@@ -1,0 +1,135 @@
+"""`entrepot plan calibrate`: a host's clock from a CSV or the ledger, and refusals of what tells none."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from entrepot.domain.outcome import Outcome
+from entrepot.domain.usage import Usage
+from entrepot.ledger.keys.log import create_key
+from entrepot.ledger.ledger import Ledger
+from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
+from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.engine import simulate
+from entrepot.tokenomics.linear_clock import LinearClock
+from tests.cli.command_line import entrepot
+from tests.ledger import entry_makers as make
+from tests.ledger.traffic import ENDPOINTS, START_NS, write
+
+CLOCK = LinearClock(kv_capacity_tokens=400_000, base_s=8e-3, sequence_s=5e-5, held_s=4e-8, prompt_s=3e-5)
+COLUMNS = ("start_s", "prompt_tokens", "output_tokens", "ttft_s", "duration_s")
+Row = tuple[float, int, int, float, float]
+
+
+def answered(rate: float, count: int = 400) -> list[Row]:
+    """Return what a client sees of a simulated host at this rate."""
+    rng = np.random.default_rng(5)
+    requests = requests_of(
+        poisson_arrivals_s(rate, count, rng), rng.integers(50, 3000, count), rng.integers(20, 500, count)
+    )
+    run = simulate(Deployment(clock=CLOCK, batching=Batching(), request_s=0.02), requests)
+    columns = (run.arrival_s, requests.prompt_tokens, requests.output_tokens, run.ttft_s, run.answer_s)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def written(path: Path, rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> Path:
+    """Return a CSV with these columns of the rows."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(row[: len(columns)] for row in rows)
+    return path
+
+
+def test_a_csv_gives_the_clock_back_and_intervals_widen_outside(tmp_path: Path) -> None:
+    """A step, TPOT with its interval inside the loads seen and beyond, and a verdict."""
+    path = written(tmp_path / "records.csv", answered(6.0))
+    shown = entrepot("plan", "calibrate", path, "--json").json
+    assert shown["clock"]["every step"]["value"] == pytest.approx(8.0, rel=0.1)
+    width = [(load["tpot_high_s"] - load["tpot_low_s"]) / load["tpot_s"] for load in shown["loads"]]
+    assert width[-1] > 2 * width[1]
+    assert shown["saturation"]["is_reached"] is False
+    ran = entrepot("plan", "calibrate", path)
+    assert ran.status == 0
+    for words in (
+        "400 records",
+        "tokens/s/user",
+        "80 % from",
+        "8 × the most seen",
+        "do not reach saturation",
+    ):
+        assert words in ran.out
+
+
+def test_records_of_an_overloaded_host_reach_saturation(tmp_path: Path) -> None:
+    """Most waited for others: the rate that they were served at is the capacity."""
+    path = written(tmp_path / "records.csv", answered(300.0))
+    assert "the records reach saturation" in entrepot("plan", "calibrate", path).out
+
+
+def test_a_model_on_hardware_is_scaled(tmp_path: Path) -> None:
+    """The clock is then a factor on each part of what the model of steps expects."""
+    path = written(tmp_path / "records.csv", answered(4.0, 60))
+    model = ("--model", "meta-llama/Llama-3.1-8B", "--gpu", "h100", "--layout", "tp1")
+    shown = entrepot("plan", "calibrate", path, *model, "--json").json
+    assert shown["clock"]["every step"]["unit"] == "× expected"
+
+
+@pytest.mark.parametrize(
+    ("columns", "count", "words"),
+    [
+        (COLUMNS[:3], 20, ("no column ttft_s, duration_s", "expected start_s,prompt_tokens")),
+        (COLUMNS, 4, ("4 records are too few", "at least 10")),
+        (COLUMNS, 0, ("0 records are too few",)),
+    ],
+)
+def test_a_file_that_tells_no_clock_is_refused(
+    tmp_path: Path, columns: tuple[str, ...], count: int, words: tuple[str, ...]
+) -> None:
+    """The file, what it lacks and what was expected."""
+    path = written(tmp_path / "records.csv", answered(4.0, 20)[:count], columns)
+    ran = entrepot("plan", "calibrate", path)
+    assert ran.status != 0
+    assert all(word in " ".join(ran.err.split()) for word in words), ran.err
+
+
+def test_a_cell_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None:
+    """A spreadsheet's slip is found by who made it."""
+    path = tmp_path / "records.csv"
+    path.write_text(",".join(COLUMNS) + "\n0,100,10,0.5,1\n1,100,10,?,1\n")
+    assert "records.csv:3: ttft_s '?'; expected a number" in entrepot("plan", "calibrate", path).err
+
+
+def test_records_have_one_source() -> None:
+    """Neither none nor two."""
+    assert "either a CSV of records or --endpoint" in entrepot("plan", "calibrate").err
+
+
+def test_the_ledger_has_what_a_fit_needs(tmp_path: Path) -> None:
+    """Answers of one endpoint that ended well; others and failures are left out."""
+    create_key(tmp_path, "team", None, START_NS)
+    ledger = Ledger.open(tmp_path, START_NS)
+    for endpoint in ENDPOINTS:
+        ledger.register(endpoint)
+    for number, (_, prompt, output, ttft_s, duration_s) in enumerate(answered(4.0, 30), start=1):
+        write(ledger, make.reserve(number))
+        settle = msgspec.structs.replace(
+            make.settle(number, 600),
+            usage=Usage(prompt, 0, 0, output),
+            ttft_s=ttft_s,
+            answer_s=duration_s,
+            outcome=Outcome.OK if number > 5 else Outcome.CANCELLED,
+        )
+        write(ledger, settle)
+    ledger.close()
+    name = ENDPOINTS[0].name
+    arguments = ("plan", "calibrate", "--data-dir", tmp_path, "--since", "2020-01-01")
+    assert entrepot(*arguments, "--endpoint", name, "--json").json["records"] == 25
+    assert (
+        "no attempt since then went to an endpoint 'other'" in entrepot(*arguments, "--endpoint", "other").err
+    )
