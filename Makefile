@@ -15,7 +15,7 @@ RUNTIME_EXTRAS := --extra local --extra prices --extra planner --extra console -
 UV_COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup setup-dev demo test crash check format bench evidence lock clean
+.PHONY: help setup setup-dev demo test crash check format bench validate evidence lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 12
@@ -51,6 +51,11 @@ bench: bench-gateway ## measure the gateway; bench-NAME runs benchmarks/NAME.py
 
 bench-%: setup-dev
 	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
+
+validate: setup ## try the planner on measurements that it has not seen; some minutes; writes build/validate.json
+	@mkdir -p build
+	$(BIN)/entrepot plan validate --json $(ARGS) > build/validate.json.tmp
+	@mv build/validate.json.tmp build/validate.json
 
 evidence: setup ## print what the benchmarks and tests wrote to build/*.json
 	@$(BIN)/python scripts/evidence.py

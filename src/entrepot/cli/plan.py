@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "capacity": ("plan_capacity", "capacity"),
     "compare": ("plan_compare", "compare"),
     "calibrate": ("plan_calibrate", "calibrate_host"),
+    "validate": ("plan_validate", "validate"),
 }
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
