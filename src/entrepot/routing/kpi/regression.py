@@ -79,34 +79,39 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     """
     pulled = list(sums)
     pull_towards(pulled, prior, strengths)
-    places = [0, 1, 2, 3]
-    while places:
-        found = _eliminated(pulled, places)
-        least = min(range(len(places)), key=found.__getitem__)
-        if found[least] >= 0.0:
-            of = dict(zip(places, found, strict=True))
-            return of.get(0, 0.0), of.get(1, 0.0), of.get(2, 0.0), of.get(3, 0.0)
-        del places[least]
+    for _ in range(COEFFICIENTS):
+        found = _eliminated(pulled)
+        least = min(found)
+        if least >= 0.0:
+            return found
+        place = found.index(least)
+        for other in _ROWS[place]:
+            pulled[other] = 0.0
+        pulled[_DIAGONAL[place]], pulled[FIRST_PRODUCT + place] = 1.0, 0.0
     return prior
 
 
-def _eliminated(sums: Sequence[float], places: list[int]) -> list[float]:
-    """Solve the normal equations of these coefficients by Gauss's elimination."""
-    rows = [[*(sums[_ROWS[i][j]] for j in places), sums[FIRST_PRODUCT + i]] for i in places]
-    count = len(rows)
-    for at in range(count):
-        pivot_row = rows[at]
-        pivot = pivot_row[at]
-        if pivot <= _LEAST_PIVOT * sums[_DIAGONAL[places[at]]]:
-            pivot_row[at:] = [1.0, *([0.0] * (count - at))]
-            continue
-        for below in rows[at + 1 :]:
-            factor = below[at] / pivot
-            for column in range(at, count + 1):
-                below[column] -= factor * pivot_row[column]
-    found = [0.0] * count
-    for at in range(count - 1, -1, -1):
-        row = rows[at]
-        known = sum(row[column] * found[column] for column in range(at + 1, count))
-        found[at] = (row[count] - known) / row[at]
-    return found
+def _eliminated(sums: Sequence[float]) -> Coefficients:
+    """Solve the normal equations by Gauss's elimination, written out: it is done for most observations.
+
+    A pivot that is rounding beside its sum is of a coefficient that the others tell already: it is 0.
+    """
+    a00, a01, a02, a03, a11, a12, a13, a22, a23, a33, y0, y1, y2, y3 = sums
+    if a00 <= 0.0:
+        a00, a01, a02, a03, y0 = 1.0, 0.0, 0.0, 0.0, 0.0
+    part1, part2, part3 = a01 / a00, a02 / a00, a03 / a00
+    b11, b12, b13, z1 = a11 - part1 * a01, a12 - part1 * a02, a13 - part1 * a03, y1 - part1 * y0
+    if b11 <= _LEAST_PIVOT * a11:
+        b11, b12, b13, z1 = 1.0, 0.0, 0.0, 0.0
+    then2, then3 = b12 / b11, b13 / b11
+    c22, c23 = a22 - part2 * a02 - then2 * b12, a23 - part2 * a03 - then2 * b13
+    z2 = y2 - part2 * y0 - then2 * z1
+    if c22 <= _LEAST_PIVOT * a22:
+        c22, c23, z2 = 1.0, 0.0, 0.0
+    last3 = c23 / c22
+    d33 = a33 - part3 * a03 - then3 * b13 - last3 * c23
+    z3 = y3 - part3 * y0 - then3 * z1 - last3 * z2
+    found3 = 0.0 if d33 <= _LEAST_PIVOT * a33 else z3 / d33
+    found2 = z2 / c22 - last3 * found3
+    found1 = z1 / b11 - then2 * found2 - then3 * found3
+    return y0 / a00 - part1 * found1 - part2 * found2 - part3 * found3, found1, found2, found3
