@@ -22,6 +22,7 @@ from entrepot.tokenomics.validation.tpot import CrossValidation, cross_validated
 FLEET = "deepseek-2025"
 _QUICK_PART = 30  # of the configurations one in so many; whole ones, since series need their loads
 _BIAS = 0.02
+_CONSERVED = 1e-9
 
 
 class StepEvidence:
@@ -48,6 +49,7 @@ def deepseek_day() -> Point:
     day = day_of(load_fleet(FLEET))
     found = day.results()
     predicted = fleet_figures(*deepseek_fleet(), load_step_times())
+    lost = abs(day.at_cost.conservation_error)
     rates: dict[str, float | str] = dict(predicted)
     return Point(
         1,
@@ -58,6 +60,7 @@ def deepseek_day() -> Point:
             near("theoretical revenue, $", found["revenue_usd"], 562_027, 0.001),
             near("margin, %", found["margin"] * 100, 545, 0.005),
             near("nodes freed on average", found["freed_nodes"], 51, 0.01),
+            Check("Σ price × tokens off cost, part of it", lost, f"≤ {_CONSERVED:g}", lost <= _CONSERVED),
             part("predicted prefill rate per node, error", predicted["prefill_error"]),
             part("predicted decode rate per node, error", predicted["decode_error"]),
             part("the same, exchange of experts hidden, error", predicted["decode_overlapped_error"]),
