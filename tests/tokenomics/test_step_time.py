@@ -66,8 +66,13 @@ def test_the_clock_says_what_the_sum_of_parts_says(
 def test_more_bandwidth_is_never_slower(
     plan: dict[str, Any], concurrency: int, prompt: int, output: int, more: float
 ) -> None:
-    """Nor are more arithmetic and faster links."""
+    """Nor are more arithmetic and faster links: no step of a batch, and no answer of a closed loop.
+
+    TPOT at a concurrency may rise by a little: who waits less for prompts has more in its batch.
+    """
     slow = deploy(**plan)
+    load = (float(concurrency), float(concurrency * (prompt + output)), float(prompt), 0.5 * prompt * prompt)
+    step_s = StepTime.of(slow, SHIPPED.of(slow).values).step_s(*load)
     device = slow.hardware
     loads = Loads(np.array([float(concurrency)]), np.array([float(prompt)]), np.array([float(output)]))
     base = operating_points(slow, SHIPPED, loads)
@@ -77,8 +82,9 @@ def test_more_bandwidth_is_never_slower(
         replace(device, peak_flops={name: peak * more for name, peak in device.peak_flops.items()}),
     ):
         fast = operating_points(replace(slow, hardware=better), SHIPPED, loads)
-        assert fast.tpot_s[0] <= base.tpot_s[0] * (1 + 2e-3)
         assert fast.output_tokens_per_s[0] >= base.output_tokens_per_s[0] * (1 - 2e-3)
+        clock = StepTime.of(replace(slow, hardware=better), SHIPPED.of(slow).values)
+        assert clock.step_s(*load) <= step_s * (1 + 1e-9)
 
 
 @settings(deadline=None)
