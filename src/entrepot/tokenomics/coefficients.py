@@ -17,6 +17,7 @@ from entrepot.domain.errors import DataError
 from entrepot.tokenomics.deployment import TYPICAL, Deployment
 from entrepot.tokenomics.hardware import Hardware
 from entrepot.tokenomics.measured_point import shape_key
+from entrepot.tokenomics.step_fit import HIGHEST, LOWEST
 from entrepot.tokenomics.step_terms import TERMS, Floats
 
 FACTORS = ("backend", "generation", "system", "model", "precision", "mode")
@@ -24,7 +25,6 @@ FACTORS = ("backend", "generation", "system", "model", "precision", "mode")
 
 FEW_SERIES = 20.0  # at as many series a group's own errors count as much as everybody's
 _LITTLE = 4.0  # series at which an interval is twice as wide as its own errors say
-_LOWEST, _HIGHEST = -8.0, 6.0  # of logarithms: no part is off its peak by more
 ASSUMED_MODE = "decode, assumed"
 
 
@@ -73,16 +73,14 @@ class StepCoefficients(Struct, frozen=True, kw_only=True):
         levels = levels_of(deployment, is_assumed=is_assumed)
         seen = self.series
         if levels["system"] not in seen["system"] or levels["model"] not in seen["model"]:
-            return DeploymentCoefficients(
-                np.exp(np.clip(self.overall, _LOWEST, _HIGHEST)), self.unseen, False
-            )
+            return DeploymentCoefficients(np.exp(np.clip(self.overall, LOWEST, HIGHEST)), self.unseen, False)
         total = np.array(self.base)
         for factor, level in levels.items():
             effect = self.effects.get(factor, {}).get(level)
             if effect is not None:
                 total += np.array(effect)
         shift = self.versions.get(version_key(deployment), 0.0)
-        values = np.exp(np.clip(total, _LOWEST, _HIGHEST) + shift)
+        values = np.exp(np.clip(total, LOWEST, HIGHEST) + shift)
         return DeploymentCoefficients(values, self.spreads.get(spread_key(deployment), self.everything), True)
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.pareto import Mask, pareto
-from entrepot.tokenomics.price import TOKENS_PER_MTOK, Array, Work, split
+from entrepot.tokenomics.price import TOKENS_PER_MTOK, Array, Work, per_token, split
 
 SECONDS_PER_HOUR = 3600.0
 BASKET = (3.0, 0.0, 1.0)
@@ -199,12 +199,7 @@ def _priced(
     usd_per_s = usd_per_hour / SECONDS_PER_HOUR
     of_second = split(usd_per_s, replicas, _work(times, loads, sold, 1.0 / each_per_s))
     tokens = sold[:, None] * np.stack(loads[1:], axis=1)
-    at_cost = np.divide(
-        of_second.kinds_usd[:, 0, :] * TOKENS_PER_MTOK,
-        tokens,
-        out=np.full_like(tokens, np.nan),
-        where=tokens > 0,
-    )
+    at_cost = per_token(of_second.kinds_usd[:, 0, :] * TOKENS_PER_MTOK, tokens)
     return {
         "fits": fits,
         "ttft_s": times.ttft_s,

@@ -40,7 +40,7 @@ _ALONE = 1.0  # least sequences in a batch that answers at all
 class Loads:
     """Operating points of one deployment: how many requests at once, and how long they are.
 
-    Shapes: arrays (n,). Units: requests, mean tokens; `own_prompts` whether the same engine reads prompts.
+    Shapes: arrays (n,). Units: requests, mean tokens.
     """
 
     concurrency: Floats

@@ -182,7 +182,7 @@ class PriceList(Struct, frozen=True, eq=False):
         """Return one price per kind for all contexts, that brings the same."""
         tokens = self.tokens.sum(axis=0, keepdims=True)
         usd = np.nansum(self.at_cost_usd_per_mtok * self.tokens, axis=0, keepdims=True)
-        return PriceList(ANY_CONTEXT, tokens, _per_token(usd, tokens), self.parts_usd, self.margin)
+        return PriceList(ANY_CONTEXT, tokens, per_token(usd, tokens), self.parts_usd, self.margin)
 
     def price(self, kind: Kind, tier: int = 0) -> float:
         """Return one price. Units: USD per million tokens."""
@@ -206,11 +206,12 @@ def price_list(of: Split, tokens: Array, *, tiers: tuple[Tier, ...], margin: flo
     """
     if np.any((tokens <= 0) & (of.kinds_usd > 0)):
         raise ValueError("a cost falls on a kind of token that was not served: work and tokens disagree")
-    at_cost = _per_token(of.kinds_usd * TOKENS_PER_MTOK, tokens)
+    at_cost = per_token(of.kinds_usd * TOKENS_PER_MTOK, tokens)
     return PriceList(tiers, tokens, at_cost, of.parts_usd).with_margin(margin)
 
 
-def _per_token(amounts: Array, tokens: Array) -> Array:
+def per_token(amounts: Array, tokens: Array) -> Array:
+    """Return amounts over tokens, not a number where there are none. Shapes: equal."""
     return np.divide(amounts, tokens, out=np.full_like(tokens, np.nan), where=tokens > 0)
 
 

@@ -23,7 +23,7 @@ VERSION_STRENGTH = 3.0
 _ROUNDS = 40
 _ENOUGH = 1e-5
 _LARGEST_STEP = 1.5
-_LOWEST, _HIGHEST = -8.0, 6.0
+LOWEST, HIGHEST = -8.0, 6.0  # logarithms of coefficients: no part is off its peak by more
 
 PRIORS: Mapping[str, tuple[float, float]] = {
     "weights": (0.2, 2.0),
@@ -95,15 +95,6 @@ class Fit:
     effects: Mapping[str, Mapping[str, Floats]]
     versions: Mapping[str, float]
 
-    def log_coefficients(self, levels: Mapping[str, str]) -> Floats:
-        """Return the logarithms for one row's levels; levels that were not seen add nothing."""
-        total = self.base.copy()
-        for factor, level in levels.items():
-            effect = self.effects.get(factor, {}).get(level)
-            if effect is not None:
-                total += effect
-        return np.clip(total, _LOWEST, _HIGHEST)
-
 
 def fit(sample: Sample, *, factors: Sequence[str] = (), strength: float = EFFECT_STRENGTH) -> Fit:
     """Return the coefficients that explain a sample, with effects by level of the named factors.
@@ -172,7 +163,7 @@ class _Problem:
         return beta, shift
 
     def _predicted(self, beta: Floats, shift: Floats) -> tuple[Floats, Floats]:
-        parts = self._sample.parts * np.exp(np.clip(self._design @ beta, _LOWEST, _HIGHEST))
+        parts = self._sample.parts * np.exp(np.clip(self._design @ beta, LOWEST, HIGHEST))
         return parts, np.log(parts.sum(axis=1)) + self._shifts @ shift
 
     def _loss(self, beta: Floats, shift: Floats) -> float:

@@ -20,7 +20,7 @@ from entrepot.tokenomics.coefficients import (
     spread_of,
 )
 from entrepot.tokenomics.measured_point import MeasuredPoint
-from entrepot.tokenomics.measured_series import Groups, mean_steps_of, sample_of
+from entrepot.tokenomics.measured_series import CoefficientsOf, Groups, mean_steps_of, sample_of
 from entrepot.tokenomics.step_fit import PRIORS, fit
 from entrepot.tokenomics.step_terms import TERMS, Floats
 
@@ -51,17 +51,9 @@ def fit_coefficients(
     return _coefficients(points, groups, plain.base, rich.base, rich.effects, rich.versions)
 
 
-def of_point(coefficients: StepCoefficients) -> _OfPoint:
+def of_point(coefficients: StepCoefficients) -> CoefficientsOf:
     """Return what gives the coefficients of a measured point's deployment."""
-    return _OfPoint(coefficients)
-
-
-class _OfPoint:
-    def __init__(self, coefficients: StepCoefficients) -> None:
-        self._coefficients = coefficients
-
-    def __call__(self, point: MeasuredPoint) -> Floats:
-        return self._coefficients.of(point.deployment, is_assumed=bool(point.assumed)).values
+    return lambda point: coefficients.of(point.deployment, is_assumed=bool(point.assumed)).values
 
 
 class HeldOut(Struct, frozen=True):

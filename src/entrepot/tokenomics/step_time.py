@@ -17,7 +17,6 @@ from entrepot.tokenomics.operating_point import Loads, MeanSteps, mean_steps
 from entrepot.tokenomics.step_terms import LEAST_PIECE, TERMS, Floats, TermScales, term_scales
 
 _US = 1e-6
-_FIXED = ("weights", "link_latency", "layer", "moe_layer", "linear_layer", "index_layer", "step", "stage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ def points_of(
 
 
 def _fixed_s(scales: TermScales, times: dict[str, float]) -> float:
-    counts = {
+    at_peak_s = {
         "weights": scales.weights_s,
         "link_latency": scales.link_latency_s,
         "layer": scales.layers * _US,
@@ -180,7 +179,7 @@ def _fixed_s(scales: TermScales, times: dict[str, float]) -> float:
         "step": 1e3 * _US,
         "stage": scales.stages_s,
     }
-    return sum(counts[name] * times[name] for name in _FIXED)
+    return sum(seconds * times[name] for name, seconds in at_peak_s.items())
 
 
 def _sequence_s(scales: TermScales, times: dict[str, float]) -> float:

@@ -12,7 +12,7 @@ from entrepot.tokenomics.coefficients import StepCoefficients, levels_of, spread
 from entrepot.tokenomics.deployment import refuse_memory
 from entrepot.tokenomics.measured_point import MeasuredPoint
 from entrepot.tokenomics.measured_series import Groups, straddling_pairs
-from entrepot.tokenomics.step_model import HeldOut, held_out, spreads_of, unseen_spread
+from entrepot.tokenomics.step_model import HeldOut, held_out, spreads_of
 from entrepot.tokenomics.step_terms import Floats
 from entrepot.tokenomics.validation.errors import Figures, coverage_figures, error_figures, errors_by
 
@@ -87,12 +87,6 @@ def interval_figures(done: CrossValidation, rows: Sequence[int]) -> Figures:
     predicted = done.unseen.tpot_s[asked]
     measured, weight = _measured(done.points)[asked], done.groups.weight[asked]
     return coverage_figures(measured, predicted * low[asked], predicted * high[asked], weight)
-
-
-def unseen_interval_figures(points: Sequence[MeasuredPoint]) -> dict[str, float]:
-    """Return the interval of devices and models that were never seen: 80 % by construction."""
-    spread = unseen_spread([point for point in points if not point.is_split])
-    return {"low": spread.low, "high": spread.high, "width": round(spread.high / spread.low, 4)}
 
 
 def ttft_figures(done: CrossValidation, coefficients: StepCoefficients) -> Figures:
