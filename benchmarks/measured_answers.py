@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from entrepot.catalog.data_files import data_path
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.domain.endpoint import Endpoint, Operation
 from entrepot.domain.estimate import Basis, Estimate
 from entrepot.domain.money import nusd_from_usd
@@ -37,7 +38,6 @@ TTFT_S, TOKENS_PER_S = 1.0, 50.0
 CONTEXT_TOKENS = 131_072
 ANSWERS_EVERY_S = 0.1
 KEY_ID = 1
-SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True)

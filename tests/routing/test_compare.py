@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.routing.compare import Quote, ladder, swaps
-from entrepot.routing.score import SECONDS_PER_HOUR, score
+from entrepot.routing.score import score
 from tests.routing.builders import R1, endpoint, prices, router_of
 
 quotes = st.builds(

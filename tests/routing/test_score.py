@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.routing.score import SECONDS_PER_HOUR, break_even_usd_per_hour, score
+from entrepot.domain.durations import SECONDS_PER_HOUR
+from entrepot.routing.score import break_even_usd_per_hour, score
 
 money = st.floats(0, 10)
 seconds = st.floats(0, 1000)

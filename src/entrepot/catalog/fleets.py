@@ -10,8 +10,9 @@ from pathlib import Path
 
 from entrepot.catalog.data_files import data_path
 from entrepot.catalog.reading import Reading, Table, nearest_text
+from entrepot.domain.durations import HOURS_PER_DAY
 from entrepot.domain.errors import ConfigError
-from entrepot.tokenomics.fleet import HOURS_PER_DAY, Figure, Fleet
+from entrepot.tokenomics.fleet import Figure, Fleet
 
 FOLDER = "tokenomics/fleets"
 KINDS = ("published", "published (secondary)", "measured", "derived", "assumed")

@@ -11,7 +11,9 @@ import typer
 from entrepot.cli import plan_options as options
 from entrepot.cli.options import AsJson
 from entrepot.cli.tables import print_columns, share_text
+from entrepot.domain.durations import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from entrepot.domain.errors import ConfigError
+from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.deployment import TYPICAL
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.hosting import Freed, freed
@@ -19,8 +21,6 @@ from entrepot.tokenomics.load import Mix, Overloaded, Steady
 from entrepot.tokenomics.price import ANY_CONTEXT
 from entrepot.tokenomics.priced_load import slo_capacity_per_s
 
-HOURS = 24
-_S_PER_DAY = 86_400
 WITHIN, FULL = "within the SLO", "full batch"
 
 
@@ -85,13 +85,15 @@ def _state(offer: DeploymentOffer, mix: Mix, rate_per_s: float | Overloaded) -> 
 def _curve(text: str | None) -> list[float]:
     """Return the parts of the peak by hour. Raises: ConfigError unless there are 24 numbers, one above 0."""
     if text is None:
-        return [1.0] * HOURS
+        return [1.0] * HOURS_PER_DAY
     try:
         numbers = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
         numbers = []
-    if len(numbers) != HOURS or min(numbers) < 0 or max(numbers) <= 0:
-        raise ConfigError((f"--hourly {text!r}: expected {HOURS} numbers of at least 0, one per hour",))
+    if len(numbers) != HOURS_PER_DAY or min(numbers) < 0 or max(numbers) <= 0:
+        raise ConfigError(
+            (f"--hourly {text!r}: expected {HOURS_PER_DAY} numbers of at least 0, one per hour",)
+        )
     return [number / max(numbers) for number in numbers]
 
 
@@ -103,15 +105,20 @@ def _print(
     free: Freed | None,
 ) -> None:
     tokens = float(mix.tokens.sum())
-    usd_per_s = offer.usd_per_hour / 3600
+    usd_per_s = offer.usd_per_hour / SECONDS_PER_HOUR
     typer.echo(f"one replica: {offer.name}, {offer.gpus} GPUs at ${offer.usd_per_hour:.2f} an hour")
     columns = {
         "load": list(states),
         "req/s": [f"{state.rate_per_s:.3g}" for state in states.values()],
         "batch": [f"{state.batch:.1f}" for state in states.values()],
         "tokens/s/user": [f"{1 / state.step_s:.1f}" for state in states.values()],
-        "Mtok/day": [f"{state.rate_per_s * tokens * _S_PER_DAY / 1e6:,.0f}" for state in states.values()],
-        "$/M all tokens": [f"{usd_per_s / state.rate_per_s / tokens * 1e6:.3g}" for state in states.values()],
+        "Mtok/day": [
+            f"{state.rate_per_s * tokens * SECONDS_PER_DAY / TOKENS_PER_MTOK:,.0f}"
+            for state in states.values()
+        ],
+        "$/M all tokens": [
+            f"{usd_per_s / state.rate_per_s / tokens * TOKENS_PER_MTOK:.3g}" for state in states.values()
+        ],
     }
     if demand_per_s:
         counts = [_replicas(demand_per_s, state) for state in states.values()]

@@ -15,6 +15,7 @@ from entrepot.cli.options import AsJson
 from entrepot.cli.plan_frontier import BATCHES
 from entrepot.cli.plan_points import deployment_name, point_columns, point_json
 from entrepot.cli.tables import NOTHING, print_columns
+from entrepot.domain.durations import SECONDS_PER_DAY
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest
 from entrepot.tokenomics.deployment import TYPICAL
@@ -23,7 +24,6 @@ from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.hosting import BreakEven, break_even
 from entrepot.tokenomics.load import RequestClass
 
-_S_PER_DAY = 86_400.0
 _OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 _API_FORM = "INPUT/OUTPUT or INPUT/CACHED/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
 
@@ -109,7 +109,7 @@ def _break_even(
     hours = offer.deployment.hardware.usd_per_hour
     return break_even(
         usd_per_hour={tier: usd * offer.gpus for tier, usd in hours.items()},
-        capacity_tokens_per_day=float(points.capacity_per_s[place] * tokens.sum() * _S_PER_DAY),
+        capacity_tokens_per_day=float(points.capacity_per_s[place] * tokens.sum() * SECONDS_PER_DAY),
         api_usd_per_mtok=float(tokens @ np.array(api) / tokens.sum()),
     )
 

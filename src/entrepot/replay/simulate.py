@@ -12,6 +12,7 @@ from time import perf_counter
 
 from msgspec import Struct
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.domain.outcome import Outcome
 from entrepot.domain.request import Slo
 from entrepot.replay.asked import Asked, ReplayRouter, Terms
@@ -22,7 +23,6 @@ from entrepot.replay.scenario import ReplayScenario, told
 from entrepot.replay.trace import Trace
 from entrepot.replay.world import World
 from entrepot.routing.kpi.observation import Observation
-from entrepot.routing.score import SECONDS_PER_HOUR
 
 WIRE_BYTES_PER_TOKEN = 200
 """Of a stream: what a chunk of a chat answer with one token has."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from entrepot.domain.claims import Claims
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.domain.endpoint import Endpoint, Model, Operation
 from entrepot.domain.errors import Refusal
 from entrepot.domain.prices import Prices
@@ -26,7 +27,6 @@ from entrepot.routing.members import Asked, asked_of
 from entrepot.routing.policy import NO_RULES, RulesInForce
 from entrepot.routing.rank import moved_to_front, ordered
 from entrepot.routing.refuse import nothing_eligible, policy_forbidden, unknown_model
-from entrepot.routing.score import SECONDS_PER_HOUR
 from entrepot.routing.settings import RoutingSettings
 from entrepot.routing.survey import Plan, nearest_survey, scored, served_by, surveyed
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from msgspec import Struct
 
-from entrepot.routing.score import SECONDS_PER_HOUR
+from entrepot.domain.durations import SECONDS_PER_HOUR
 
 
 class Quote(Struct, frozen=True):

@@ -14,7 +14,7 @@ from struct import error as layout_error
 from msgspec import Struct
 from msgspec.structs import replace
 
-from entrepot.routing.score import SECONDS_PER_HOUR
+from entrepot.domain.durations import SECONDS_PER_HOUR
 
 
 class ExclusionReason(IntEnum):

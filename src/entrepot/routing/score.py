@@ -6,7 +6,7 @@ choose by the same line; a vectorised copy would drift from it.
 
 from typing import Protocol, Self, TypeVar
 
-SECONDS_PER_HOUR = 3600.0
+from entrepot.domain.durations import SECONDS_PER_HOUR
 
 
 class Quantity(Protocol):

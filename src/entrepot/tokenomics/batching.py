@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from entrepot.tokenomics.clock import StepClock
+from entrepot.tokenomics.clock import PIECE_TOKENS, StepClock
 
 
 class Spread(Enum):
@@ -25,7 +25,7 @@ class Batching:
     """
 
     max_sequences: int = 1024
-    max_batched_tokens: int = 8192
+    max_batched_tokens: int = PIECE_TOKENS
     prefill_first: bool = False
     reserved_output: float = 0.0
     steps_ahead: int = 0

@@ -6,6 +6,9 @@ one calibrated by a host's own records and the simplest arithmetic of a test all
 
 from typing import Protocol
 
+PIECE_TOKENS = 8192
+"""Of prompts that one step reads at most: the default of vLLM and SGLang on large devices."""
+
 
 class StepClock(Protocol):
     """How long the steps of one replica take, and how many tokens its KV cache holds.

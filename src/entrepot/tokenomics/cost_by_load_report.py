@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
+from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.calibrate_load import predict
 from entrepot.tokenomics.capacity import Lengths, Saturation, capacity_rps
 from entrepot.tokenomics.cost_by_load import (
@@ -22,7 +24,6 @@ from entrepot.tokenomics.cost_by_load import (
 )
 
 _FITTED_DRAWS, _PREDICTED_DRAWS = 2, 4
-_S_PER_HOUR, _TOKENS_PER_MTOK = 3600.0, 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def row_errors(
         shown = predict(fit, point_of(row, configuration.setting, draws, known=False))
         rate, tpot, _, ttft_p50, ttft_p90 = shown.expected.tolist()
         plain_rps = min(row.offered_rps, known.throughput_rps if known else served_rps)
-        unit = row.gpu_cost_usd_per_hour / _S_PER_HOUR / OUTPUT_TOKENS * _TOKENS_PER_MTOK
+        unit = row.gpu_cost_usd_per_hour / SECONDS_PER_HOUR / OUTPUT_TOKENS * TOKENS_PER_MTOK
         errors.append(
             RowError(
                 config=configuration.name,

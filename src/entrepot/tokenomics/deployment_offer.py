@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from entrepot.tokenomics.clock import PIECE_TOKENS
 from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread, StepCoefficients
 from entrepot.tokenomics.deployment import Deployment, refuse_memory
 from entrepot.tokenomics.frontier import Loads, Times
@@ -18,7 +19,7 @@ from entrepot.tokenomics.load import PricedReplica
 from entrepot.tokenomics.operating_point import Loads as Prompts
 from entrepot.tokenomics.operating_point import mean_steps
 from entrepot.tokenomics.price import Array
-from entrepot.tokenomics.step_terms import PIECE_TOKENS, PROMPT_TERMS, TERMS, StepLoad, term_scales, terms
+from entrepot.tokenomics.step_terms import PROMPT_TERMS, TERMS, StepLoad, term_scales, terms
 from entrepot.tokenomics.step_time import StepTime
 
 _IS_PROMPT = np.array([name in PROMPT_TERMS for name in TERMS])

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from msgspec import Struct
 
+from entrepot.domain.durations import HOURS_PER_DAY, SECONDS_PER_DAY
+from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.price import (
     ANY_CONTEXT,
-    TOKENS_PER_MTOK,
     Array,
     PriceList,
     Work,
@@ -22,8 +23,6 @@ from entrepot.tokenomics.price import (
     split,
 )
 
-SECONDS_PER_DAY = 86_400.0
-HOURS_PER_DAY = 24
 _MEANS_DIFFER = 0.01  # of nodes: published means of load, rates and nodes are rounded
 
 

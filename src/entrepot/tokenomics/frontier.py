@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
+from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.pareto import Mask, pareto
-from entrepot.tokenomics.price import TOKENS_PER_MTOK, Array, Work, per_token, split
+from entrepot.tokenomics.price import Array, Work, per_token, split
 
-SECONDS_PER_HOUR = 3600.0
 BASKET = (3.0, 0.0, 1.0)
 """Three tokens of input to one of output: the blend that Artificial Analysis compares hosts by."""
 

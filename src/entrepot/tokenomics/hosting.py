@@ -11,10 +11,9 @@ from math import ceil
 
 from msgspec import Struct
 
+from entrepot.domain.durations import HOURS_PER_DAY
 from entrepot.domain.errors import ConfigError
-
-SECONDS_PER_DAY = 86_400.0
-_HOURS_PER_DAY = 24
+from entrepot.domain.money import TOKENS_PER_MTOK
 
 
 class BreakEven(Struct, frozen=True):
@@ -43,7 +42,7 @@ class BreakEven(Struct, frozen=True):
 
     def buying_usd(self, tokens_per_day: float) -> float:
         """Return what the API bills for that load."""
-        return tokens_per_day * self.api_usd_per_mtok / 1e6
+        return tokens_per_day * self.api_usd_per_mtok / TOKENS_PER_MTOK
 
 
 def break_even(
@@ -61,15 +60,15 @@ def break_even(
         bill = f"a bill of ${api_usd_per_mtok:g} per million"
         raise ConfigError((f"{replica}, against {bill}: all three have to be above 0",))
     found = [
-        _of_tier(tier, hour * _HOURS_PER_DAY, capacity_tokens_per_day, api_usd_per_mtok)
+        _of_tier(tier, hour * HOURS_PER_DAY, capacity_tokens_per_day, api_usd_per_mtok)
         for tier, hour in usd_per_hour.items()
     ]
     return tuple(sorted(found, key=lambda one: one.usd_per_day))
 
 
 def _of_tier(tier: str, usd_per_day: float, capacity: float, api_usd_per_mtok: float) -> BreakEven:
-    full = usd_per_day / capacity * 1e6
-    first = usd_per_day / api_usd_per_mtok * 1e6
+    full = usd_per_day / capacity * TOKENS_PER_MTOK
+    first = usd_per_day / api_usd_per_mtok * TOKENS_PER_MTOK
     always = None
     if full < api_usd_per_mtok:
         # n replicas are cheaper from the load at which n − 1 are full, once n·c ≤ p·(n − 1)·capacity.

@@ -15,12 +15,10 @@ from math import expm1, inf
 import numpy as np
 from msgspec import Struct
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.tokenomics.bracket import largest
-from entrepot.tokenomics.clock import StepClock
+from entrepot.tokenomics.clock import PIECE_TOKENS, StepClock
 from entrepot.tokenomics.price import ANY_CONTEXT, Array, Kind, PriceList, Tier, Work, price_list, split
-
-PIECE_TOKENS = 8192.0
-"""Of a prompt that one step reads at most: the default of vLLM and SGLang on large devices."""
 
 _DIGITS = 1e-12  # relative: how exactly the batch is found
 
@@ -154,7 +152,7 @@ class PricedReplica(Struct, frozen=True):
         state = self.steady(mix, rate_per_s)
         if isinstance(state, Overloaded):
             return state
-        of_second = split(self.usd_per_hour / 3600.0, 1.0, state.work)
+        of_second = split(self.usd_per_hour / SECONDS_PER_HOUR, 1.0, state.work)
         return price_list(of_second, state.tokens, tiers=mix.tiers, margin=margin)
 
     def _at(self, mix: Mix, rate_per_s: float, batch: float) -> Steady:

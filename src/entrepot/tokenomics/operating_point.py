@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from entrepot.tokenomics.clock import PIECE_TOKENS
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.step_terms import (
-    PIECE_TOKENS,
     PROMPT_TERMS,
     TERMS,
     Floats,

@@ -24,9 +24,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from entrepot.domain.money import TOKENS_PER_MTOK
+
 Array = npt.NDArray[np.float64]
 
-TOKENS_PER_MTOK = 1e6
 ROUNDING = 1e-9  # relative: what sums of floats may be off before it is a mistake
 _POSITIONS = (-2, -1)  # the axes of tiers and kinds
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.tokenomics.bracket import largest
 from entrepot.tokenomics.equilibrium import Demand, Equilibrium, Meeting, equilibrium
 from entrepot.tokenomics.load import Mix, Overloaded, PricedReplica, Steady
@@ -75,7 +76,7 @@ def prices_by_load(
         return slo_per_s
     meeting, at_meeting = None, None
     if demand is not None:
-        usd_per_s = replica.usd_per_hour / 3600.0 * (1 + margin)
+        usd_per_s = replica.usd_per_hour / SECONDS_PER_HOUR * (1 + margin)
         meeting = equilibrium(lambda load: usd_per_s / load, slo_per_s, demand)
         if meeting.meeting is not Meeting.NONE:
             at_meeting = _priced(replica, mix, meeting.load, margin)

@@ -50,7 +50,6 @@ PROMPT_TERMS = tuple(name for name in TERMS if name.startswith("prompt_"))
 BATCH_TERMS = ("kv", "attention_flops", "flops", "links", "exchange", "request", "request_layer")
 """The parts in proportion to the batch; experts grow with it and end."""
 
-PIECE_TOKENS = 8192  # of a prompt that a step reads at most: the default of vLLM and SGLang on large devices
 LEAST_PIECE = 64.0  # prompt tokens below this are a mean over steps, most of which have none
 _US = 1e-6
 _ACTIVATION_BYTES = 2  # activations travel in 16 bits
