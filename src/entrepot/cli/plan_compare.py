@@ -14,6 +14,7 @@ from entrepot.cli import plan_options as options
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_frontier import BATCHES
 from entrepot.cli.plan_points import deployment_name, point_columns, point_json
+from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import NOTHING, print_columns
 from entrepot.domain.durations import SECONDS_PER_DAY
 from entrepot.domain.errors import ConfigError
@@ -58,7 +59,7 @@ def compare(
     if more:
         raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
     listed = None if api is None else _api(api)
-    with options.progress_bar("operating points", len(offers) * len(BATCHES)) as progress:
+    with progress_bar("operating points", len(offers) * len(BATCHES)) as progress:
         points = points_of(Grid(offers, BATCHES, (one,)), progress=progress)
     limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     best = _best(points, limits)

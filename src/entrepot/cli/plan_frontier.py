@@ -14,6 +14,7 @@ from entrepot.cli.options import AsJson
 from entrepot.cli.plan_plot import draw_frontier
 from entrepot.cli.plan_points import limit_columns, point_columns, point_json
 from entrepot.cli.plots import drawing_of
+from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest, limit_costs
@@ -62,7 +63,7 @@ def frontier(
     )
     requests = options.requests_of(request, shared=False)
     grid = Grid(options.usable(offers), BATCHES, requests, tuple(replicas or (1,)))
-    with options.progress_bar("operating points", grid.size) as progress:
+    with progress_bar("operating points", grid.size) as progress:
         points = points_of(grid, demand_per_s=demand_per_s, margin=margin / 100, progress=progress)
     limits = PointLimits(ttft_s, tokens_per_s, answer_s, context, is_cautious=cautious)
     _show(points, limits, model, as_json=as_json, plot=plot)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware, load_hardware
@@ -195,14 +192,3 @@ def usable(offers: Sequence[DeploymentOffer]) -> tuple[DeploymentOffer, ...]:
         if refusal is not None:
             typer.echo(f"left out: {offer.name}: {refusal}", err=True)
     return found
-
-
-@contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what tells a bar on stderr how much is done; there is none where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True)
-    with bar if console.is_terminal else nullcontext(bar):
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson
-from entrepot.cli.plan_options import progress_bar
+from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import echo_wrapped, print_columns
 from entrepot.cli.validate_loads import QUICK_CONFIGS, LoadEvidence, cost_by_load, ttft_is_queueing
 from entrepot.cli.validate_speed import laws, speed

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from entrepot.cli.options import AsJson
 from entrepot.cli.plots import drawing_of
+from entrepot.cli.progress import named_progress_bar
 from entrepot.cli.replay_plot import draw_regret
 from entrepot.cli.tables import print_columns, seconds_text, share_text
 from entrepot.domain.request import DEFAULT_PROBABILITY, Slo
@@ -82,27 +80,16 @@ def replay(
 def _runs(
     scenario: ReplayScenario, trace: Trace, slo: Slo, names: Sequence[str], seeds: Sequence[int]
 ) -> list[dict[str, Run]]:
-    """Return the runs of each seed, with a progress bar on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
+    """Return the runs of each seed."""
     size = len(trace.requests)
-    with bar if console.is_terminal else nullcontext(bar):
-        task = bar.add_task("", total=size * len(names) * len(seeds))
+    with named_progress_bar(size * len(names) * len(seeds)) as show:
         runs = []
         for place, seed in enumerate(seeds):
             done = {}
             for number, name in enumerate(names):
                 before = (place * len(names) + number) * size
-                bar.update(task, description=f"{name}, seed {seed}")
                 simulation = Simulation(scenario, trace, slo, seed=seed, router=name, make=ROUTERS[name])
-                done[name] = simulation.whole(_Advance(bar, task, before))
+                done[name] = simulation.whole(_Advance(show, before, f"{name}, seed {seed}"))
             runs.append(done)
     return runs
 
@@ -110,11 +97,12 @@ def _runs(
 class _Advance:
     """Moves the bar: to how many requests are done in this run and those before it."""
 
-    def __init__(self, bar: Progress, task: TaskID, before: int) -> None:
-        self._bar, self._task, self._before = bar, task, before
+    def __init__(self, show: Callable[[int, str], None], before: int, what: str) -> None:
+        self._show, self._before, self._what = show, before, what
+        self(0)
 
     def __call__(self, done: int) -> None:
-        self._bar.update(self._task, completed=self._before + done)
+        self._show(self._before + done, self._what)
 
 
 def _print(scenario: ReplayScenario, found: Sequence[Result]) -> None:
