@@ -2,8 +2,8 @@
 
 Prints tables and writes build/engine.json: output tokens simulated per second of a saturated replica, whether
 the time is linear in requests, and the TTFT of the Azure trace on an H100 with an 8B model at several loads.
-The clock is that of vLLM with Llama 3.1 8B on one H100 (configuration C1 of cost_by_load_measured.csv, fitted
-whole).
+Engine, requests and trace are those of `entrepot plan validate`, which gives one figure of each in CPU
+seconds.
 """
 
 import argparse
@@ -13,35 +13,18 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from entrepot.replay.trace_files import load_trace
-from entrepot.tokenomics.arrivals import Requests, poisson_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching, Deployment
-from entrepot.tokenomics.capacity import Lengths, capacity_rps
+from entrepot.cli.validate_loads import SPEEDS, TRACE, trace_requests
+from entrepot.cli.validate_speed import ENGINE, LINEAR, OUTPUT, TOKENS_PER_S, overload
+from entrepot.tokenomics.arrivals import Requests
 from entrepot.tokenomics.engine import simulate
-from entrepot.tokenomics.linear_clock import LinearClock
 from entrepot.tokenomics.trace_run import run_trace
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-AZURE = "azure_2023_conv"
-CLOCK = LinearClock(
-    kv_capacity_tokens=544_000,
-    base_s=6.3e-3,
-    sequence_s=54e-6,
-    held_s=3.4e-8,
-    prompt_s=34e-6,
-    reading_s=0.8e-3,
-)
-H100 = Deployment(clock=CLOCK, batching=Batching(max_sequences=256, steps_ahead=1), request_s=6e-3)
-PROMPT, OUTPUT = 512, 256
 COUNTS = (5_000, 10_000, 20_000, 40_000)
-TARGET_TOKENS_PER_S = 1e6
-LINEAR = 1.25  # four times the requests may take so much more than four times the time
 ROUNDS = 3
-SPEEDS = (1.0, 2.0, 4.0)
 
 Figures = dict[str, object]
 
@@ -64,10 +47,9 @@ def main() -> int:
 
 def measure_speed(counts: tuple[int, ...], *, rounds: int) -> Figures:
     """Return output tokens per second of an overloaded replica, by the number of requests."""
-    rate = 2.0 * capacity_rps(H100, Lengths(prompt=PROMPT, output=OUTPUT))
     seconds = {}
     for count in counts:
-        requests = requests_of(poisson_arrivals_s(rate, count, np.random.default_rng(1)), PROMPT, OUTPUT)
+        requests = overload(count)
         seconds[count] = median(timed(requests) for _ in range(rounds))
     each = [seconds[count] / count for count in counts]
     tokens_per_s = [count * OUTPUT / seconds[count] for count in counts]
@@ -75,7 +57,7 @@ def measure_speed(counts: tuple[int, ...], *, rounds: int) -> Figures:
         "requests": list(counts),
         "seconds": [seconds[count] for count in counts],
         "output_tokens_per_s": tokens_per_s,
-        "is_fast": min(tokens_per_s) >= TARGET_TOKENS_PER_S,
+        "is_fast": min(tokens_per_s) >= TOKENS_PER_S,
         "is_linear": each[-1] <= LINEAR * each[0],
     }
 
@@ -83,21 +65,15 @@ def measure_speed(counts: tuple[int, ...], *, rounds: int) -> Figures:
 def timed(requests: Requests) -> float:
     """Return the seconds that a simulation takes."""
     began = perf_counter()
-    simulate(H100, requests)
+    simulate(ENGINE, requests)
     return perf_counter() - began
 
 
 def replay_azure(faster: float) -> Figures:
     """Return what the trace shows, sent so many times faster than it was."""
-    trace = load_trace(AZURE)
-    instants = np.array([request.at_s for request in trace.requests])
-    requests = requests_of(
-        instants / faster,
-        np.array([request.prompt_tokens for request in trace.requests]),
-        np.array([request.output_tokens for request in trace.requests]),
-    )
+    requests = trace_requests(faster)
     began = perf_counter()
-    shown = run_trace(H100, requests)
+    shown = run_trace(ENGINE, requests)
     return {
         "faster": faster,
         "requests_per_s": requests.rate,
@@ -118,14 +94,12 @@ def print_speed(console: Console, speed: Figures) -> None:
     for count, seconds, rate in zip(*columns, strict=True):  # type: ignore[call-overload]
         table.add_row(f"{count:,}", f"{seconds:.2f}", f"{rate:,.0f}")
     console.print(table)
-    console.print(
-        f"at least {TARGET_TOKENS_PER_S:,.0f} tokens/s: {speed['is_fast']}; linear: {speed['is_linear']}"
-    )
+    console.print(f"at least {TOKENS_PER_S:,.0f} tokens/s: {speed['is_fast']}; linear: {speed['is_linear']}")
 
 
 def print_azure(console: Console, azure: list[Figures]) -> None:
     """Print the table of the trace."""
-    table = Table("requests/s", "TTFT p50, p90, p99 (s)", "TPOT p50, p90, p99 (ms)", "verdict", title=AZURE)
+    table = Table("requests/s", "TTFT p50, p90, p99 (s)", "TPOT p50, p90, p99 (ms)", "verdict", title=TRACE)
     for row in azure:
         ttft, tpot = row["ttft_s"], row["tpot_s"]
         assert isinstance(ttft, list)

@@ -11,7 +11,7 @@ from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.step_times import load_step_times
 from entrepot.cli.validation_points import Check, Point
-from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
+from entrepot.tokenomics.arrivals import Requests, poisson_arrivals_s, requests_of
 from entrepot.tokenomics.batching import Batching
 from entrepot.tokenomics.batching import Deployment as Engine
 from entrepot.tokenomics.capacity import Lengths, capacity_rps
@@ -28,11 +28,10 @@ _MODEL = "deepseek-ai/DeepSeek-R1"
 _GPUS = ("h200", "b200", "b300", "gb200", "mi300x")
 _LAYOUTS = ((8, 1, 1), (8, 1, 8), (1, 8, 8), (1, 16, 16))  # tp, dp, ep
 _BATCHES, _CONTEXTS, _REPLICAS = 50, (1024, 2048, 4096, 8192, 16384), (1, 2)
-_PROMPT, _OUTPUT = 512, 256
+_PROMPT, OUTPUT = 512, 256
 _COUNTS, _QUICK_COUNTS = (5_000, 20_000), (1_000, 4_000)
 _SEED = 1
 
-# vLLM with Llama 3.1 8B on one H100: configuration C1 of cost_by_load_measured.csv, fitted whole
 _CLOCK = LinearClock(
     kv_capacity_tokens=544_000,
     base_s=6.3e-3,
@@ -41,7 +40,8 @@ _CLOCK = LinearClock(
     prompt_s=34e-6,
     reading_s=0.8e-3,
 )
-_ENGINE = Engine(clock=_CLOCK, batching=Batching(max_sequences=256, steps_ahead=1), request_s=6e-3)
+ENGINE = Engine(clock=_CLOCK, batching=Batching(max_sequences=256, steps_ahead=1), request_s=6e-3)
+"""vLLM with Llama 3.1 8B on one H100: configuration C1 of cost_by_load_measured.csv, fitted whole."""
 
 LAWS: dict[str, tuple[str, ...]] = {
     "conservation: Σ price × tokens = cost + margin to 1e-9": (
@@ -83,7 +83,7 @@ def speed(*, is_quick: bool) -> Point:
     counts = _QUICK_COUNTS if is_quick else _COUNTS
     each = {count: _simulated_s(count) / count for count in counts}
     few, many = (each[count] for count in counts)
-    rate = _OUTPUT / max(few, many)
+    rate = OUTPUT / max(few, many)
     return Point(
         7,
         "Speed, in CPU seconds of this machine",
@@ -132,11 +132,15 @@ def _sweep() -> tuple[int, float]:
     return grid.size, process_time() - began
 
 
+def overload(count: int) -> Requests:
+    """Return so many requests, twice as many a second as `ENGINE` serves."""
+    rate = 2.0 * capacity_rps(ENGINE, Lengths(prompt=_PROMPT, output=OUTPUT))
+    return requests_of(poisson_arrivals_s(rate, count, np.random.default_rng(_SEED)), _PROMPT, OUTPUT)
+
+
 def _simulated_s(count: int) -> float:
     """Return the CPU seconds that so many requests take on a replica with twice the load that it carries."""
-    rate = 2.0 * capacity_rps(_ENGINE, Lengths(prompt=_PROMPT, output=_OUTPUT))
-    arrivals = poisson_arrivals_s(rate, count, np.random.default_rng(_SEED))
-    requests = requests_of(arrivals, _PROMPT, _OUTPUT)
+    requests = overload(count)
     began = process_time()
-    simulate(_ENGINE, requests)
+    simulate(ENGINE, requests)
     return process_time() - began
