@@ -14,7 +14,7 @@ from entrepot.domain.usage import Usage
 from entrepot.ledger.keys.log import create_key
 from entrepot.ledger.ledger import Ledger
 from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.linear_clock import LinearClock
 from tests.cli.command_line import entrepot
@@ -32,7 +32,7 @@ def answered(rate: float, count: int = 400) -> list[Row]:
     requests = requests_of(
         poisson_arrivals_s(rate, count, rng), rng.integers(50, 3000, count), rng.integers(20, 500, count)
     )
-    run = simulate(Deployment(clock=CLOCK, batching=Batching(), request_s=0.02), requests)
+    run = simulate(Engine(clock=CLOCK, batching=Batching(), request_s=0.02), requests)
     columns = (run.arrival_s, requests.prompt_tokens, requests.output_tokens, run.ttft_s, run.answer_s)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.calibrate import ScaledClock, calibrate
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.linear_clock import LinearClock
@@ -23,8 +23,8 @@ def records_at(rate: float, *, count: int = 600, seed: int = 3, max_sequences: i
     requests = requests_of(
         poisson_arrivals_s(rate, count, rng), rng.integers(50, 3000, count), rng.integers(20, 500, count)
     )
-    deployment = Deployment(clock=CLOCK, batching=Batching(max_sequences=max_sequences), request_s=0.02)
-    run = simulate(deployment, requests)
+    engine = Engine(clock=CLOCK, batching=Batching(max_sequences=max_sequences), request_s=0.02)
+    run = simulate(engine, requests)
     return Records(
         start_s=run.arrival_s,
         prompt_tokens=requests.prompt_tokens,

@@ -25,7 +25,7 @@ from entrepot.tokenomics.cost_by_load import (
     LoadRow,
     beliefs_from,
     configurations,
-    deployment_of,
+    engine_of,
     point_of,
     unit_draws,
 )
@@ -53,7 +53,7 @@ def rows_of(config: str, terms: Mapping[str, float]) -> list[LoadRow]:
             answer_p50_s=1.0,
             gpu_cost_usd_per_hour=6.98,
         )
-        shown = outcome(deployment_of(setting, terms), point_of(blank, setting, draws, known=False)).tolist()
+        shown = outcome(engine_of(setting, terms), point_of(blank, setting, draws, known=False)).tolist()
         throughput, tpot_p50, tpot_p90, ttft_p50, ttft_p90 = shown
         rows.append(
             replace(
@@ -127,7 +127,7 @@ def test_what_was_not_measured_rests_on_beliefs_and_looks_like_it() -> None:
         log_mean=np.log(np.array([TRUTH[term] for term in terms])),
         log_sd=np.full(len(terms), 0.3),
     )
-    fit = fit_load([light], beliefs, lambda values: deployment_of(setting, values))
+    fit = fit_load([light], beliefs, lambda values: engine_of(setting, values))
     near, far = (
         predict(fit, point_of(replace(row, offered_rps=rate), setting, draws, known=False))
         for rate in (1.0, 50.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching, Deployment, PrefillPool
+from entrepot.tokenomics.batching import Batching, Engine, PrefillPool
 from entrepot.tokenomics.capacity import Lengths, capacity_rps, verdict
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.linear_clock import LinearClock
@@ -15,12 +15,12 @@ CLOCK = LinearClock(
     kv_capacity_tokens=200_000, base_s=6e-3, sequence_s=6e-5, held_s=3e-8, prompt_s=3e-5, reading_s=2e-3
 )
 DEPLOYMENTS = {
-    "chunked": Deployment(clock=CLOCK),
-    "prefill first": Deployment(clock=CLOCK, batching=Batching(prefill_first=True, max_sequences=200)),
-    "few sequences": Deployment(clock=CLOCK, batching=Batching(max_sequences=48)),
-    "room reserved": Deployment(clock=CLOCK, batching=Batching(reserved_output=1.0)),
-    "three replicas": Deployment(clock=CLOCK, replicas=3),
-    "disaggregated": Deployment(
+    "chunked": Engine(clock=CLOCK),
+    "prefill first": Engine(clock=CLOCK, batching=Batching(prefill_first=True, max_sequences=200)),
+    "few sequences": Engine(clock=CLOCK, batching=Batching(max_sequences=48)),
+    "room reserved": Engine(clock=CLOCK, batching=Batching(reserved_output=1.0)),
+    "three replicas": Engine(clock=CLOCK, replicas=3),
+    "disaggregated": Engine(
         clock=CLOCK, batching=Batching(max_sequences=200), prefill=PrefillPool(clock=CLOCK)
     ),
 }
@@ -30,10 +30,10 @@ PROMPT, OUTPUT = 512, 256
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_the_closed_form_is_what_an_overloaded_engine_serves(name: str) -> None:
     """At twice the capacity the engine is always full; what it recomputes is missing from the capacity."""
-    deployment = DEPLOYMENTS[name]
-    capacity = capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT))
+    engine = DEPLOYMENTS[name]
+    capacity = capacity_rps(engine, Lengths(prompt=PROMPT, output=OUTPUT))
     arrivals = poisson_arrivals_s(2.0 * capacity, 6000, np.random.default_rng(2))
-    run = simulate(deployment, requests_of(arrivals, PROMPT, OUTPUT))
+    run = simulate(engine, requests_of(arrivals, PROMPT, OUTPUT))
 
     ended = np.sort(run.finished_s)
     middle = ended[2000:5000]
@@ -44,23 +44,23 @@ def test_the_closed_form_is_what_an_overloaded_engine_serves(name: str) -> None:
 @pytest.mark.parametrize(("load", "grows"), [(0.7, False), (1.3, True)])
 def test_ttft_grows_with_the_run_only_above_capacity(load: float, grows: bool) -> None:
     """What the verdict says is what a longer run shows."""
-    deployment = DEPLOYMENTS["few sequences"]
-    rate = load * capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT))
+    engine = DEPLOYMENTS["few sequences"]
+    rate = load * capacity_rps(engine, Lengths(prompt=PROMPT, output=OUTPUT))
     means = []
     for count in (2000, 4000):
         requests = requests_of(poisson_arrivals_s(rate, count, np.random.default_rng(7)), PROMPT, OUTPUT)
-        said = verdict(deployment, requests)
+        said = verdict(engine, requests)
         assert said.is_saturated is grows
         assert said.sentence.startswith("saturated: TTFT grows" if grows else "steady: 7")
-        means.append(float(simulate(deployment, requests).ttft_s.mean()))
+        means.append(float(simulate(engine, requests).ttft_s.mean()))
     assert (means[1] > 1.7 * means[0]) is grows
 
 
 def test_cached_prompts_leave_more_capacity() -> None:
     """What is not read again costs no prompt tokens, though it is held."""
-    deployment = DEPLOYMENTS["chunked"]
+    engine = DEPLOYMENTS["chunked"]
     whole, cached = (
-        capacity_rps(deployment, Lengths(prompt=PROMPT, output=OUTPUT, cached=cached)) for cached in (0, 400)
+        capacity_rps(engine, Lengths(prompt=PROMPT, output=OUTPUT, cached=cached)) for cached in (0, 400)
     )
     assert cached > 1.1 * whole
 

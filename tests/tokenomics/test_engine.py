@@ -15,7 +15,7 @@ from entrepot.tokenomics.arrivals import (
     requests_of,
     stretched_s,
 )
-from entrepot.tokenomics.batching import Batching, Deployment, PrefillPool, Spread
+from entrepot.tokenomics.batching import Batching, Engine, PrefillPool, Spread
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.linear_clock import LinearClock
 from entrepot.tokenomics.results import Limits, Run, distribution
@@ -42,7 +42,7 @@ def workloads(draw: st.DrawFn) -> Requests:
 
 
 @st.composite
-def deployments(draw: st.DrawFn) -> Deployment:
+def engines(draw: st.DrawFn) -> Engine:
     """Deployments of every kind, with KV caches so small that sequences are preempted."""
     batching = Batching(
         max_sequences=draw(st.sampled_from([1, 4, 64])),
@@ -53,7 +53,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
     small = clock(draw(st.sampled_from([410, 1000, 100_000])))
     prefill = PrefillPool(clock=clock(1000), replicas=draw(st.integers(1, 2)), transfer_s=0.01)
-    return Deployment(
+    return Engine(
         clock=small,
         batching=batching,
         replicas=draw(st.integers(1, 3)),
@@ -69,16 +69,16 @@ def tokens_of(run: Run) -> int:
 
 
 @settings(max_examples=150, deadline=None)
-@given(workloads(), deployments(), st.sampled_from([None, 1, 7]))
+@given(workloads(), engines(), st.sampled_from([None, 1, 7]))
 def test_every_request_is_answered_once_or_refused(
-    requests: Requests, deployment: Deployment, concurrency: int | None
+    requests: Requests, engine: Engine, concurrency: int | None
 ) -> None:
     """Nothing is lost in preemption, hand-over or a full cache, and time only goes forward."""
-    run = simulate(deployment, requests, concurrency=concurrency)
+    run = simulate(engine, requests, concurrency=concurrency)
 
-    fits = requests.prompt_tokens + requests.output_tokens <= deployment.clock.kv_capacity_tokens
-    if deployment.prefill is not None:
-        fits &= requests.prompt_tokens <= deployment.prefill.clock.kv_capacity_tokens
+    fits = requests.prompt_tokens + requests.output_tokens <= engine.clock.kv_capacity_tokens
+    if engine.prefill is not None:
+        fits &= requests.prompt_tokens <= engine.prefill.clock.kv_capacity_tokens
     assert (~np.isnan(run.finished_s) == fits).all()
     served = run.served
     assert (run.first_s[served] > run.arrival_s[served]).all()
@@ -88,10 +88,10 @@ def test_every_request_is_answered_once_or_refused(
 
 
 @settings(max_examples=100, deadline=None)
-@given(workloads(), deployments())
-def test_prompt_tokens_are_conserved(requests: Requests, deployment: Deployment) -> None:
+@given(workloads(), engines())
+def test_prompt_tokens_are_conserved(requests: Requests, engine: Engine) -> None:
     """What is read and what is found cached are the prompts, and more only if sequences were recomputed."""
-    run = simulate(deployment, requests)
+    run = simulate(engine, requests)
 
     passed = run.read_tokens + run.cached_tokens
     prompts = int(requests.prompt_tokens[run.served].sum())
@@ -99,11 +99,11 @@ def test_prompt_tokens_are_conserved(requests: Requests, deployment: Deployment)
 
 
 @settings(max_examples=150, deadline=None)
-@given(workloads(), deployments())
-def test_a_jump_over_equal_steps_is_the_sum_of_the_steps(requests: Requests, deployment: Deployment) -> None:
+@given(workloads(), engines())
+def test_a_jump_over_equal_steps_is_the_sum_of_the_steps(requests: Requests, engine: Engine) -> None:
     """The engine is fast because it does not walk; it must not be another engine."""
-    jumped = simulate(deployment, requests)
-    walked = simulate(deployment, requests, single_steps=True)
+    jumped = simulate(engine, requests)
+    walked = simulate(engine, requests, single_steps=True)
 
     assert jumped.steps == walked.steps
     assert jumped.preemptions == walked.preemptions
@@ -113,7 +113,7 @@ def test_a_jump_over_equal_steps_is_the_sum_of_the_steps(requests: Requests, dep
 
 def test_a_clock_that_is_not_straight_is_jumped_in_shorter_runs() -> None:
     """A floor bends the step time; what the jumps lose of it is less than anybody could measure."""
-    bent = Deployment(clock=clock(held_s=2e-6, floor_s=9e-3))
+    bent = Engine(clock=clock(held_s=2e-6, floor_s=9e-3))
     requests = requests_of(poisson_arrivals_s(3.0, 60, np.random.default_rng(2)), 200, 400)
     jumped, walked = (simulate(bent, requests, single_steps=single) for single in (False, True))
 
@@ -123,7 +123,7 @@ def test_a_clock_that_is_not_straight_is_jumped_in_shorter_runs() -> None:
 def test_one_request_alone_takes_what_the_clock_says() -> None:
     """A prompt of 100 and 11 tokens: one step of prefill and ten of decode, by hand."""
     plain = clock()
-    run = simulate(Deployment(clock=plain), requests_of(np.array([2.0]), 100, 11))
+    run = simulate(Engine(clock=plain), requests_of(np.array([2.0]), 100, 11))
 
     first_s = plain.step_s(0, 0, 100, 100 * 99 / 2)
     decode_s = sum(plain.step_s(1, 100 + step) for step in range(10))
@@ -135,9 +135,7 @@ def test_one_request_alone_takes_what_the_clock_says() -> None:
 def test_a_queue_of_prompts_waits_as_in_an_m_d_1_system() -> None:
     """One prompt per step and no decode is a server of constant time: the wait is known."""
     service_s, load = 0.01, 0.7
-    one = Deployment(
-        clock=clock(base_s=service_s, prompt_s=0.0, pair_s=0.0), batching=Batching(max_sequences=1)
-    )
+    one = Engine(clock=clock(base_s=service_s, prompt_s=0.0, pair_s=0.0), batching=Batching(max_sequences=1))
     rng = np.random.default_rng(11)
     run = simulate(one, requests_of(poisson_arrivals_s(load / service_s, 60_000, rng), 10, 1))
 
@@ -151,7 +149,7 @@ def test_chunked_prefill_spares_those_who_decode() -> None:
     arrivals, prompts = np.array([0.0, 0.1]), np.array([10, 60_000])
     runs = [
         simulate(
-            Deployment(clock=clock(), batching=Batching(max_batched_tokens=2048, prefill_first=first)),
+            Engine(clock=clock(), batching=Batching(max_batched_tokens=2048, prefill_first=first)),
             requests_of(arrivals, prompts, np.array([200, 2])),
         )
         for first in (False, True)
@@ -164,7 +162,7 @@ def test_a_full_cache_preempts_the_latest_and_room_reserved_does_not() -> None:
     """Both answer everyone; recomputing costs prompt tokens, reserving costs waiting."""
     requests = requests_of(np.zeros(20), 100, 100)
     preempting, reserving = (
-        simulate(Deployment(clock=clock(1500), batching=Batching(reserved_output=share)), requests)
+        simulate(Engine(clock=clock(1500), batching=Batching(reserved_output=share)), requests)
         for share in (0.0, 1.0)
     )
     assert preempting.preemptions > 0
@@ -177,9 +175,7 @@ def test_blocks_that_were_read_before_are_not_read_again() -> None:
     """The second prompt shares two blocks of 512; a cache of one block keeps the first of them."""
     arrivals = np.array([0.0, 10.0])
     requests = requests_of(arrivals, 1600, 5, prefix_blocks=((1, 2, 3), (1, 2, 4)))
-    runs = [
-        simulate(Deployment(clock=clock(), prefix_cache_tokens=tokens), requests) for tokens in (10_000, 512)
-    ]
+    runs = [simulate(Engine(clock=clock(), prefix_cache_tokens=tokens), requests) for tokens in (10_000, 512)]
     assert [run.cached_tokens for run in runs] == [1024, 512]
     assert runs[0].ttft_s[1] < runs[0].ttft_s[0]
 
@@ -188,9 +184,9 @@ def test_decode_workers_do_not_feel_prompts() -> None:
     """The point of disaggregation: TPOT is that of the decode batch, TTFT of the readers."""
     rng = np.random.default_rng(3)
     requests = requests_of(poisson_arrivals_s(8.0, 400, rng), 2000, 100)
-    together = simulate(Deployment(clock=clock(), replicas=2), requests)
+    together = simulate(Engine(clock=clock(), replicas=2), requests)
     pool = PrefillPool(clock=clock(), transfer_s=0.005)
-    apart = simulate(Deployment(clock=clock(), prefill=pool), requests)
+    apart = simulate(Engine(clock=clock(), prefill=pool), requests)
 
     assert distribution(apart.tpot_s).p90 < distribution(together.tpot_s).p90
     assert len(apart.served) == 400
@@ -199,7 +195,7 @@ def test_decode_workers_do_not_feel_prompts() -> None:
 def test_the_second_token_waits_for_the_transfer() -> None:
     """The first is sent by the prefill worker; the cache must arrive before the next step."""
     pool = PrefillPool(clock=clock(), transfer_s=0.5, transfer_token_s=0.001)
-    run = simulate(Deployment(clock=clock(), prefill=pool), requests_of(np.array([0.0]), 100, 2))
+    run = simulate(Engine(clock=clock(), prefill=pool), requests_of(np.array([0.0]), 100, 2))
 
     assert run.finished_s[0] - run.first_s[0] == pytest.approx(0.6 + clock().step_s(1, 100))
 
@@ -209,7 +205,7 @@ def test_least_loaded_is_no_worse_than_turns_when_lengths_differ() -> None:
     outputs = np.where(np.arange(200) % 2, 400, 4)
     requests = requests_of(even_arrivals_s(20.0, 200), 50, outputs)
     turns, least = (
-        simulate(Deployment(clock=clock(), replicas=2, spread=spread), requests)
+        simulate(Engine(clock=clock(), replicas=2, spread=spread), requests)
         for spread in (Spread.ROUND_ROBIN, Spread.LEAST_LOADED)
     )
     assert distribution(least.tpot_s).p90 < distribution(turns.tpot_s).p90
@@ -218,7 +214,7 @@ def test_least_loaded_is_no_worse_than_turns_when_lengths_differ() -> None:
 def test_a_closed_loop_keeps_so_many_in_flight() -> None:
     """By Little's law the rate times the answer time is the concurrency."""
     requests = requests_of(np.zeros(800), 100, 50)
-    run = simulate(Deployment(clock=clock()), requests, concurrency=16)
+    run = simulate(Engine(clock=clock()), requests, concurrency=16)
 
     rate = len(run.served) / run.duration_s
     assert rate * run.answer_s.mean() == pytest.approx(16, rel=0.03)
@@ -228,7 +224,7 @@ def test_a_closed_loop_keeps_so_many_in_flight() -> None:
 def test_goodput_counts_the_refused() -> None:
     """A request that can never fit is a failure of its SLO, not one fewer request."""
     requests = requests_of(np.array([0.0, 1.0, 2.0, 3.0]), np.array([10, 10, 10, 5000]), 10)
-    run = simulate(Deployment(clock=clock(1000)), requests)
+    run = simulate(Engine(clock=clock(1000)), requests)
 
     assert run.met_share(Limits(ttft_s=1.0, tpot_s=1.0, answer_s=5.0)) == 0.75
     assert run.met_share(Limits(tpot_s=1e-4)) == 0.0
@@ -244,7 +240,7 @@ def test_goodput_counts_the_refused() -> None:
         (lambda: requests_of(np.array([0.0]), 10, 10, cached_share=1.5), "cached_share"),
         (lambda: Batching(max_sequences=512, max_batched_tokens=256), "overfill"),
         (lambda: Batching(reserved_output=2.0), "reserved_output"),
-        (lambda: Deployment(clock=clock(), replicas=0), "at least one replica"),
+        (lambda: Engine(clock=clock(), replicas=0), "at least one replica"),
         (lambda: gamma_arrivals_s(0.0, 10, 1.0, np.random.default_rng(1)), "above 0"),
     ],
 )

@@ -1,11 +1,11 @@
-"""A trace on a deployment: the same clock waits tens of milliseconds or minutes, by load and replicas."""
+"""A trace on an engine: the same clock waits tens of milliseconds or minutes, by load and replicas."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from entrepot.tokenomics.arrivals import gamma_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.linear_clock import LinearClock
 from entrepot.tokenomics.trace_run import run_trace
 
@@ -20,7 +20,7 @@ def test_a_burst_makes_ttft_and_replicas_take_it_away() -> None:
     prompts[7] = 200_000
     requests = requests_of(gamma_arrivals_s(14.0, count, 3.0, rng), prompts, rng.integers(20, 400, count))
     one, four = (
-        run_trace(Deployment(clock=CLOCK, batching=Batching(max_sequences=64), replicas=replicas), requests)
+        run_trace(Engine(clock=CLOCK, batching=Batching(max_sequences=64), replicas=replicas), requests)
         for replicas in (1, 4)
     )
     assert one.refused == four.refused == 1

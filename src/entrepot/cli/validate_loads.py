@@ -122,11 +122,11 @@ def trace_requests(faster: float, *, limit: int | None = None) -> Requests:
 def trace_rows(evidence: LoadEvidence) -> Rows:
     """Return what the trace shows at three loads on the first configuration, as two of its rows fit it."""
     draws = unit_draws(np.random.default_rng(_SEED), _DRAWS)
-    deployment = fit_two(evidence.configurations[0], load_lessons(), draws).deployment
+    engine = fit_two(evidence.configurations[0], load_lessons(), draws).engine
     rows: dict[str, dict[str, float | str]] = {}
     for faster in SPEEDS:
         requests = trace_requests(faster, limit=_QUICK_REQUESTS if evidence.is_quick else None)
-        shown = run_trace(deployment, requests)
+        shown = run_trace(engine, requests)
         rows[f"{requests.rate:.1f} requests/s"] = {
             "TTFT p50 s": shown.ttft.p50,
             "TTFT p90 s": shown.ttft.p90,

@@ -12,8 +12,7 @@ from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.step_times import load_step_times
 from entrepot.cli.validation_points import Check, Point
 from entrepot.tokenomics.arrivals import Requests, poisson_arrivals_s, requests_of
-from entrepot.tokenomics.batching import Batching
-from entrepot.tokenomics.batching import Deployment as Engine
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.capacity import Lengths, capacity_rps
 from entrepot.tokenomics.choice import PointLimits, limit_costs
 from entrepot.tokenomics.deployment import Deployment

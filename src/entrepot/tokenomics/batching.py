@@ -1,4 +1,4 @@
-"""How an engine batches and where its replicas stand: what a deployment is, without running it."""
+"""How an engine batches and where its replicas stand, without running it."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -61,7 +61,7 @@ class PrefillPool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Engine:
     """Replicas of one model behind one address.
 
     `clock` and `batching` are each replica's; with `prefill` they are the decode replicas'. `request_s`
@@ -79,6 +79,6 @@ class Deployment:
     prefix_cache_tokens: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a deployment that could serve nothing."""
+        """Refuse an engine that could serve nothing."""
         if self.replicas < 1 or (self.prefill is not None and self.prefill.replicas < 1):
-            raise ValueError("a deployment needs at least one replica of each kind")
+            raise ValueError("an engine needs at least one replica of each kind")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from entrepot.tokenomics.arrivals import Floats, requests_of
-from entrepot.tokenomics.batching import Deployment
+from entrepot.tokenomics.batching import Engine
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.least_squares import minimise
 
@@ -66,8 +66,8 @@ class Beliefs:
     log_sd: Floats
 
 
-Build = Callable[[Mapping[str, float]], Deployment]
-"""Makes a deployment from the terms."""
+Build = Callable[[Mapping[str, float]], Engine]
+"""Makes an engine from the terms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -86,8 +86,8 @@ class LoadFit:
         return dict(zip(self.beliefs.terms, np.exp(self.log_terms).tolist(), strict=True))
 
     @property
-    def deployment(self) -> Deployment:
-        """Return the deployment that the fitted terms make."""
+    def engine(self) -> Engine:
+        """Return the engine that the fitted terms make."""
         return self.build(self.terms)
 
 
@@ -100,16 +100,16 @@ class Prediction:
     high: Floats
 
 
-def outcome(deployment: Deployment, point: LoadPoint) -> Floats:
+def outcome(engine: Engine, point: LoadPoint) -> Floats:
     """Return what this point shows simulated: (5,), in the order of `NOISE`; the mean over its draws."""
-    return np.asarray(_shown(deployment, point).mean(axis=0), dtype=np.float64)
+    return np.asarray(_shown(engine, point).mean(axis=0), dtype=np.float64)
 
 
-def _shown(deployment: Deployment, point: LoadPoint) -> Floats:
+def _shown(engine: Engine, point: LoadPoint) -> Floats:
     """Return what each draw of this point shows: (draws, 5)."""
     shown = []
     for arrivals in point.arrivals_s:
-        run = simulate(deployment, requests_of(arrivals, point.prompt_tokens, point.output_tokens))
+        run = simulate(engine, requests_of(arrivals, point.prompt_tokens, point.output_tokens))
         rate = len(run.served) / run.duration_s if run.duration_s else 0.0
         tpot, ttft = np.nanpercentile(run.tpot_s, (50, 90)), np.nanpercentile(run.ttft_s, (50, 90))
         shown.append([rate, *tpot, *ttft])
@@ -129,8 +129,8 @@ def fit_load(
     noise = np.array([point.log_sd for point in points]) * np.asarray(_SHARED)
 
     def residuals(log_terms: Floats) -> Floats:
-        deployment = build(dict(zip(beliefs.terms, np.exp(log_terms).tolist(), strict=True)))
-        shown = np.stack([outcome(deployment, point) for point in points])
+        engine = build(dict(zip(beliefs.terms, np.exp(log_terms).tolist(), strict=True)))
+        shown = np.stack([outcome(engine, point) for point in points])
         off = np.clip(np.log(shown / measured) - bias, -_FARTHEST, _FARTHEST) / noise
         prior = (log_terms - beliefs.log_mean) / beliefs.log_sd
         return np.concatenate([np.nan_to_num(off).ravel(), prior])
@@ -160,7 +160,7 @@ def predict(fit: LoadFit, point: LoadPoint) -> Prediction:
     The sd is that of the terms, carried through the simulation, that of a measurement and that of one draw:
     far from the loads that were fitted, terms that were not measured there dominate and the interval is wide.
     """
-    shown = _shown(fit.deployment, point)
+    shown = _shown(fit.engine, point)
     expected = shown.mean(axis=0)
     width = 0.1
     slopes = []

@@ -1,4 +1,4 @@
-"""How many requests a deployment can serve for ever, and the verdict whether a load is more than that.
+"""How many requests an engine can serve for ever, and the verdict whether a load is more than that.
 
 Above capacity the queue grows as long as the run lasts, so a TTFT of such a run says how long it was and
 nothing of the host. The verdict compares the offered rate with the capacity that the clock and the limits
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from entrepot.tokenomics.arrivals import Requests
-from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.clock import StepClock
 
 _BATCHES = 64
@@ -55,31 +55,31 @@ class Saturation:
         return f"steady: {self.offered_rps / self.capacity_rps:.0%} of the capacity"
 
 
-def verdict(deployment: Deployment, requests: Requests) -> Saturation:
+def verdict(engine: Engine, requests: Requests) -> Saturation:
     """Return how the rate of these requests compares with the capacity at their mean lengths."""
     lengths = Lengths(
         prompt=float(requests.prompt_tokens.mean()),
         output=float(requests.output_tokens.mean()),
         cached=float(requests.cached_tokens.mean()),
     )
-    return Saturation(offered_rps=requests.rate, capacity_rps=capacity_rps(deployment, lengths))
+    return Saturation(offered_rps=requests.rate, capacity_rps=capacity_rps(engine, lengths))
 
 
-def capacity_rps(deployment: Deployment, lengths: Lengths) -> float:
+def capacity_rps(engine: Engine, lengths: Lengths) -> float:
     """Return the requests per second that all replicas serve without a growing queue. Units: 1/s.
 
     The best batch is taken up to what the KV cache and the limits hold, in a steady state: as many prompts
     are read as answers end. Recomputing after preemption and idle moments are left out, so it is an upper
     bound.
     """
-    clock, batching = deployment.clock, deployment.batching
-    pool = deployment.prefill
+    clock, batching = engine.clock, engine.batching
+    pool = engine.prefill
     if pool is None:
-        return deployment.replicas * _together_rps(clock, batching, lengths)
+        return engine.replicas * _together_rps(clock, batching, lengths)
     reading = pool.replicas / _read_s(pool.clock, pool.batching, lengths)
     if lengths.output <= 1.0:
         return reading
-    decoding = deployment.replicas * max(
+    decoding = engine.replicas * max(
         batch / ((lengths.output - 1.0) * clock.step_s(batch, batch * _held(lengths)))
         for batch in _batches(clock, batching, lengths)
     )

@@ -11,7 +11,7 @@ from math import exp, log
 import numpy as np
 
 from entrepot.tokenomics.arrivals import Floats, poisson_arrivals_s, stretched_s
-from entrepot.tokenomics.batching import Batching, Deployment
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.calibrate_load import (
     Beliefs,
     LoadFit,
@@ -97,8 +97,8 @@ def scale_of(term: str, setting: Setting) -> float:
     return 1.0
 
 
-def deployment_of(setting: Setting, terms: Mapping[str, float]) -> Deployment:
-    """Return the deployment that these terms make of a configuration."""
+def engine_of(setting: Setting, terms: Mapping[str, float]) -> Engine:
+    """Return the engine that these terms make of a configuration."""
     share = terms.get("memory_share", VLLM_MEMORY_SHARE)
     room = (share * setting.memory_bytes - setting.weight_bytes) / setting.kv_token_bytes
     clock = LinearClock(
@@ -116,7 +116,7 @@ def deployment_of(setting: Setting, terms: Mapping[str, float]) -> Deployment:
         batching = Batching(prefill_first=True, reserved_output=0.7)
     else:
         batching = Batching(steps_ahead=1)
-    return Deployment(clock=clock, batching=batching, request_s=terms["request_s"])
+    return Engine(clock=clock, batching=batching, request_s=terms["request_s"])
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -218,7 +218,7 @@ def fit_whole(configuration: Configuration, draws: Sequence[Floats]) -> LoadFit:
         if row.offered_rps in _TAUGHT_RPS
     ]
     starts = [{"memory_share": share} for share in _SHARES_TRIED] if setting.is_sglang else []
-    return fit_load(points, beliefs, lambda values: deployment_of(setting, values), starts)
+    return fit_load(points, beliefs, lambda values: engine_of(setting, values), starts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +248,7 @@ def lesson_of(configuration: Configuration, draws: Sequence[Floats]) -> Lesson:
         if is_told
     }
     points = [point_of(configuration.row(rate), setting, draws, known=True) for rate in CALIBRATED_RPS]
-    off = [np.log(outcome(fit.deployment, point) / point.measured).tolist() for point in points]
+    off = [np.log(outcome(fit.engine, point) / point.measured).tolist() for point in points]
     return Lesson(
         config=configuration.name,
         engine=setting.engine,
@@ -307,7 +307,7 @@ def fit_two(
     if capacity_row is not None:
         points.append(without_latencies(point_of(capacity_row, setting, draws, known=False)))
     starts = _other_sides(configuration, beliefs) if setting.is_sglang else []
-    return fit_load(points, beliefs, lambda values: deployment_of(setting, values), starts)
+    return fit_load(points, beliefs, lambda values: engine_of(setting, values), starts)
 
 
 def _with_misfit(point: LoadPoint, others: Sequence[Lesson]) -> LoadPoint:

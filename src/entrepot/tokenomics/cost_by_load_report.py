@@ -71,7 +71,7 @@ def row_errors(
     known = configuration.row(CAPACITY_RPS) if capacity else None
     fit = fit_two(configuration, lessons, unit_draws(rng, _FITTED_DRAWS), known)
     draws = unit_draws(rng, _PREDICTED_DRAWS)
-    served_rps = capacity_rps(fit.deployment, Lengths(prompt=PROMPT_TOKENS, output=OUTPUT_TOKENS))
+    served_rps = capacity_rps(fit.engine, Lengths(prompt=PROMPT_TOKENS, output=OUTPUT_TOKENS))
     highest_rps = max(row.throughput_rps for row in configuration.rows)
     errors = []
     for row in configuration.rows:

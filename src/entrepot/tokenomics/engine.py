@@ -1,4 +1,4 @@
-"""Discrete-event continuous batching: what a deployment does with requests, from TTFT to goodput.
+"""Discrete-event continuous batching: what an engine does with requests, from TTFT to goodput.
 
 TTFT is queueing as much as reading, so it is simulated and not computed. Events are arrivals and the ends of
 runs of equal steps (`replica`): a million tokens are a few thousand events. Nothing is drawn here: lengths
@@ -12,19 +12,19 @@ from math import inf
 import numpy as np
 
 from entrepot.tokenomics.arrivals import Requests
-from entrepot.tokenomics.batching import Deployment, Spread
+from entrepot.tokenomics.batching import Engine, Spread
 from entrepot.tokenomics.replica import Book, Event, Replica
 from entrepot.tokenomics.results import Run
 
 
 def simulate(
-    deployment: Deployment,
+    engine: Engine,
     requests: Requests,
     *,
     concurrency: int | None = None,
     single_steps: bool = False,
 ) -> Run:
-    """Return what the deployment does with the requests, until the last is answered.
+    """Return what the engine does with the requests, until the last is answered.
 
     With `concurrency` the loop is closed: that many requests are in flight at any time, in their order,
     whatever `arrival_s` says. `single_steps` walks every step, to check the jumps. Prompts must fit the KV
@@ -33,26 +33,26 @@ def simulate(
     """
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency is {concurrency}: at least one request must be in flight")
-    return _Simulation(deployment, requests, concurrency=concurrency, single_steps=single_steps).run()
+    return _Simulation(engine, requests, concurrency=concurrency, single_steps=single_steps).run()
 
 
 class _Simulation:
     def __init__(
-        self, deployment: Deployment, requests: Requests, *, concurrency: int | None, single_steps: bool
+        self, engine: Engine, requests: Requests, *, concurrency: int | None, single_steps: bool
     ) -> None:
-        self._deployment, self._requests = deployment, requests
+        self._engine, self._requests = engine, requests
         self._book = Book(requests)
         self._decoders = [
             Replica(
-                deployment.clock,
-                deployment.batching,
+                engine.clock,
+                engine.batching,
                 self._book,
-                cache_tokens=0 if deployment.prefill else deployment.prefix_cache_tokens,
+                cache_tokens=0 if engine.prefill else engine.prefix_cache_tokens,
                 single_steps=single_steps,
             )
-            for _ in range(deployment.replicas)
+            for _ in range(engine.replicas)
         ]
-        self._readers = self._readers_of(deployment)
+        self._readers = self._readers_of(engine)
         self._entry = self._readers or self._decoders
         self._replicas = self._decoders + self._readers
         self._turns = {id(pool): 0 for pool in (self._decoders, self._readers)}
@@ -62,11 +62,11 @@ class _Simulation:
         self._released = len(requests) if concurrency is None else min(concurrency, len(requests))
         self._next = 0
 
-    def _readers_of(self, deployment: Deployment) -> list[Replica]:
-        pool = deployment.prefill
+    def _readers_of(self, engine: Engine) -> list[Replica]:
+        pool = engine.prefill
         if pool is None:
             return []
-        cache = deployment.prefix_cache_tokens
+        cache = engine.prefix_cache_tokens
         return [
             Replica(pool.clock, pool.batching, self._book, cache_tokens=cache, only_reads=True)
             for _ in range(pool.replicas)
@@ -94,7 +94,7 @@ class _Simulation:
     def _arrival_s(self) -> float:
         planned_s = coming_s = inf
         if self._next < self._released:
-            planned_s = self._book.arrived_s[self._next] + self._deployment.request_s
+            planned_s = self._book.arrived_s[self._next] + self._engine.request_s
         if self._coming:
             coming_s = self._coming[0][0]
         return planned_s if planned_s < coming_s else coming_s
@@ -121,16 +121,16 @@ class _Simulation:
 
     def _is_impossible(self, request: int) -> bool:
         total = self._book.total[request]
-        prefill = self._deployment.prefill
+        prefill = self._engine.prefill
         if prefill is not None and total - self._book.left[request] > prefill.clock.kv_capacity_tokens:
             return True
-        return total > self._deployment.clock.kv_capacity_tokens
+        return total > self._engine.clock.kv_capacity_tokens
 
     def _choose(self, pool: list[Replica]) -> int:
         offset = 0 if pool is self._decoders else len(self._decoders)
         if len(pool) == 1:
             return offset
-        if self._deployment.spread is Spread.LEAST_LOADED:
+        if self._engine.spread is Spread.LEAST_LOADED:
             return offset + min(range(len(pool)), key=lambda index: pool[index].load)
         turn = self._turns[id(pool)]
         self._turns[id(pool)] = (turn + 1) % len(pool)
@@ -152,7 +152,7 @@ class _Simulation:
 
     def _go_on(self, events: Sequence[Event], now_s: float) -> None:
         for event in events:
-            pool = self._deployment.prefill
+            pool = self._engine.prefill
             if event.handed_over and pool is not None:
                 tokens = self._book.total[event.request] - self._book.left[event.request] - 1
                 self._book.unread[event.request] = -1
@@ -168,9 +168,9 @@ class _Simulation:
 
     def _result(self) -> Run:
         book = self._book
-        capacities = [self._deployment.clock.kv_capacity_tokens] * len(self._decoders)
-        if self._deployment.prefill is not None:
-            capacities += [self._deployment.prefill.clock.kv_capacity_tokens] * len(self._readers)
+        capacities = [self._engine.clock.kv_capacity_tokens] * len(self._decoders)
+        if self._engine.prefill is not None:
+            capacities += [self._engine.prefill.clock.kv_capacity_tokens] * len(self._readers)
         peaks = (r.kv_peak_tokens / c for r, c in zip(self._replicas, capacities, strict=True))
         return Run(
             requests=self._requests,

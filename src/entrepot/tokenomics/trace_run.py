@@ -1,9 +1,9 @@
-"""A trace on a deployment: the distributions of waiting and whether the load is more than can be served."""
+"""A trace on an engine: the distributions of waiting and whether the load is more than can be served."""
 
 from dataclasses import dataclass
 
 from entrepot.tokenomics.arrivals import Requests
-from entrepot.tokenomics.batching import Deployment
+from entrepot.tokenomics.batching import Engine
 from entrepot.tokenomics.capacity import Saturation, verdict
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.results import Distribution, distribution
@@ -23,18 +23,18 @@ class TraceRun:
     refused: int
 
 
-def run_trace(deployment: Deployment, requests: Requests) -> TraceRun:
-    """Return what a deployment does with the requests of a trace, as distributions.
+def run_trace(engine: Engine, requests: Requests) -> TraceRun:
+    """Return what an engine does with the requests of a trace, as distributions.
 
     TTFT is queueing: the same clock shows tens of milliseconds or minutes, by the trace's bursts and the
     replicas. Where the verdict is "saturated" the distributions tell how long the trace was.
     """
-    run = simulate(deployment, requests)
+    run = simulate(engine, requests)
     return TraceRun(
         ttft=distribution(run.ttft_s),
         tpot=distribution(run.tpot_s),
         answer=distribution(run.answer_s),
-        saturation=verdict(deployment, requests),
+        saturation=verdict(engine, requests),
         utilisation=run.utilisation,
         output_tokens_per_s=run.output_tokens_per_s,
         preemptions=run.preemptions,
