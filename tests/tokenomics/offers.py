@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from entrepot.tokenomics.frontier import Loads, Times
+from entrepot.tokenomics.frontier import Loads, Times, whole_replica
 from tests.tokenomics.clocks import LinearClock
 
 CLOCK = LinearClock()
@@ -36,4 +36,12 @@ class LinearOffer:
         ttft_s = prefill_s + cached_s + step_s
         fits = np.asarray(loads.batch * (prompt + output) <= clock.kv_capacity_tokens)
         high = self.high
-        return Times(ttft_s, tpot_s, ttft_s * high, tpot_s * high, prefill_s, cached_s, kv_s, fits)
+        pool = whole_replica(
+            self.usd_per_hour,
+            loads,
+            ttft_s + output * tpot_s,
+            prefill_s=prefill_s,
+            cached_s=cached_s,
+            kv_s=kv_s,
+        )
+        return Times(ttft_s, tpot_s, ttft_s * high, tpot_s * high, fits, (pool,))

@@ -39,6 +39,11 @@ class Deployment(Struct, frozen=True, kw_only=True):
     alone if `others_precision` says what the rest has. Empty texts mean the usual: of `kv_precision`, what
     the backend takes by default; of `backend_version`, any. `mode` is `agg` (one engine reads and answers),
     `decode` or `prefill` (workers of a split deployment).
+
+    `hides_exchange`: two micro-batches in turn, and while one computes the other's tokens travel to their
+    experts (DeepSeek-V3 report §3.2 and §3.4; open-infra-index, day 6). An assumption that nothing was fitted
+    to: the exchange then takes no time at all, as it is shorter than what hides it, and that weights are
+    read for each micro-batch takes none either.
     """
 
     architecture: Architecture
@@ -55,11 +60,17 @@ class Deployment(Struct, frozen=True, kw_only=True):
     mode: str = "agg"
     memory_utilisation: float = MEMORY_UTILISATION
     tokens_per_step: float = 1.0
+    hides_exchange: bool = False
 
     @property
     def gpus(self) -> int:
         """The devices of one replica."""
         return self.tp * self.pp * self.dp
+
+    @property
+    def exchanges(self) -> bool:
+        """Whether tokens travel to their experts: within one attention group every device has them already."""
+        return self.dp > 1 and self.architecture.experts > 0
 
     @property
     def fixed_precision(self) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from entrepot.tokenomics.batching import Batching, Engine
 from entrepot.tokenomics.clock import PIECE_TOKENS
 from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread, StepCoefficients
 from entrepot.tokenomics.deployment import Deployment, refuse_memory
-from entrepot.tokenomics.frontier import Loads, Times
+from entrepot.tokenomics.frontier import Loads, Times, whole_replica
 from entrepot.tokenomics.load import PricedReplica
 from entrepot.tokenomics.operating_point import Loads as Prompts
 from entrepot.tokenomics.operating_point import mean_steps
@@ -53,7 +54,13 @@ class DeploymentOffer:
         of = self.deployment
         sizes = {"tp": of.tp, "pp": of.pp, "dp": of.dp, "ep": of.ep}
         layout = " ".join(f"{key}{size}" for key, size in sizes.items() if size > 1 or key == "tp")
-        return f"{of.hardware.name} {layout} {of.precision}"
+        return f"{of.hardware.name} {layout} {of.precision}{assumption(of)}"
+
+    @property
+    def usd_per_hour_by_tier(self) -> dict[str, float]:
+        """Return what an hour of one replica costs by who pays for the hardware."""
+        hours = self.deployment.hardware.usd_per_hour
+        return {tier: usd * self.gpus for tier, usd in hours.items()}
 
     @property
     def gpus(self) -> int:
@@ -75,6 +82,11 @@ class DeploymentOffer:
         """Return one replica for loads with random arrivals."""
         return PricedReplica(StepTime.of(self.deployment, self.known.values), self.usd_per_hour)
 
+    def engine(self, *, batching: Batching | None = None, replicas: int = 1) -> Engine:
+        """Return so many replicas to be simulated; with the usual limits of a scheduler unless given."""
+        clock = StepTime.of(self.deployment, self.known.values)
+        return Engine(clock=clock, batching=batching or Batching(), replicas=replicas)
+
     def times(self, loads: Loads) -> Times:
         """Return latencies and the replica's seconds at operating points."""
         uncached, cached, output = loads.uncached_tokens, loads.cached_tokens, loads.output_tokens
@@ -91,15 +103,21 @@ class DeploymentOffer:
         held_s = more * (parts[:, _KV] + parts[:, _ATTENTION])
         tpot_s = mean.tpot_s + held_s + others * across_s / per_request
         ttft_s = mean.ttft_s + held_s + across_s
+        pool = whole_replica(
+            self.usd_per_hour,
+            loads,
+            ttft_s + output * tpot_s,
+            prefill_s=prompt[:, _IS_PROMPT].sum(axis=1) + across_s / 2,
+            cached_s=across_s / 2,
+            kv_s=(parts[:, _KV] * (1 + more)) * per_request,
+        )
         return Times(
             ttft_s=ttft_s,
             tpot_s=tpot_s,
             ttft_high_s=ttft_s * self.first_token.high,
             tpot_high_s=tpot_s * self.known.spread.high,
-            prefill_s=prompt[:, _IS_PROMPT].sum(axis=1) + across_s / 2,
-            cached_s=across_s / 2,
-            kv_s=(parts[:, _KV] * (1 + more)) * per_request,
-            fits=loads.batch <= self._room(uncached + cached, output),
+            fits=loads.batch <= sequences_held(self.deployment, uncached + cached, output),
+            pools=(pool,),
         )
 
     def _prompt_parts(self, uncached: Array, output: Array, decoding: Array) -> Array:
@@ -111,15 +129,25 @@ class DeploymentOffer:
         parts: Array = terms(term_scales(self.deployment), load) * self.known.values * pieces[:, None]
         return parts
 
-    def _room(self, prompt: Array, output: Array) -> Array:
-        """Return how many sequences the cache holds at their mean length; 0 where one whole does not fit."""
-        sizes, where = np.unique(np.stack([prompt, output], axis=1), axis=0, return_inverse=True)
-        rooms = []
-        for asked, answered in sizes:
-            mean, whole = max(1, round(asked + answered / 2)), round(asked + answered)
-            holds_one = self.deployment.kv_capacity(whole) >= whole * self.deployment.dp
-            rooms.append(self.deployment.kv_capacity(mean) / mean if holds_one else 0.0)
-        return np.array(rooms)[where.reshape(-1)]
+
+def sequences_held(deployment: Deployment, prompt: Array, output: Array) -> Array:
+    """Return how many sequences the cache holds at their mean length; 0 where one whole does not fit.
+
+    Shapes: (n,). Units: tokens.
+    """
+    sizes, where = np.unique(np.stack([prompt, output], axis=1), axis=0, return_inverse=True)
+    rooms = []
+    for asked, answered in sizes:
+        mean, whole = max(1, round(asked + answered / 2)), max(1, round(asked + answered))
+        holds_one = deployment.kv_capacity(whole) >= whole * deployment.dp
+        rooms.append(deployment.kv_capacity(mean) / mean if holds_one else 0.0)
+    return np.array(rooms)[where.reshape(-1)]
+
+
+def assumption(deployment: Deployment) -> str:
+    """Return what a name says of an exchange that is assumed to be hidden; nothing where there is none."""
+    hidden = deployment.exchanges and deployment.hides_exchange
+    return ", exchange hidden (assumed)" if hidden else ""
 
 
 def _shared(parts: Array, others: Array) -> Array:

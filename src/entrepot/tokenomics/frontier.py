@@ -20,7 +20,7 @@ from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.pareto import Mask, pareto
-from entrepot.tokenomics.price import Array, Work, per_token, split
+from entrepot.tokenomics.price import Array, Split, Work, added, per_token, split
 
 BASKET = (3.0, 0.0, 1.0)
 """Three tokens of input to one of output: the blend that Artificial Analysis compares hosts by."""
@@ -38,23 +38,35 @@ class Loads(NamedTuple):
     output_tokens: Array
 
 
+class PoolSeconds(NamedTuple):
+    """What one request takes of one pool: the workers of a replica that do the same, all of it or a part.
+
+    Shapes: (n,). Units: seconds of one worker, for reading the uncached prompt, for what the cached prompt
+    still costs, for decoding without KV and for reading KV; `workers` of one replica, and USD per hour of
+    all of these.
+    """
+
+    workers: float
+    usd_per_hour: float
+    prefill_s: Array
+    cached_s: Array
+    decode_s: Array
+    kv_s: Array
+
+
 class Times(NamedTuple):
     """What an offer answers. Shapes: (n,).
 
     Units: seconds. `*_high_s` are the upper ends of the stated interval, equal to the others where there is
-    none. `prefill_s`, `cached_s` and `kv_s` are the seconds of the replica that one request takes for reading
-    its uncached prompt, for what its cached prompt still costs and for reading its KV. `fits` says whether
-    the batch fits in the KV cache.
+    none. `fits` says whether the batch fits in the KV cache. The bills of `pools` add up to the offer's.
     """
 
     ttft_s: Array
     tpot_s: Array
     ttft_high_s: Array
     tpot_high_s: Array
-    prefill_s: Array
-    cached_s: Array
-    kv_s: Array
     fits: Mask
+    pools: tuple[PoolSeconds, ...]
 
 
 class Offer(Protocol):
@@ -168,7 +180,7 @@ def points_of(
     once = Loads(*(column[alike] for column in loads))
     found = []
     for place, offer in enumerate(grid.offers):
-        times = offer.times(once) if offer.refusal is None else _no_times(len(once.batch))
+        times = offer.times(once) if offer.refusal is None else _no_times(offer, once)
         times = _repeated(times, len(grid.replicas))
         found.append(_priced(offer, times, loads, replicas, demand_per_s, margin))
         if progress is not None:
@@ -198,7 +210,7 @@ def _priced(
     fits = times.fits if demand_per_s is None else times.fits & (capacity >= demand_per_s)
     usd_per_hour = offer.usd_per_hour * replicas
     usd_per_s = usd_per_hour / SECONDS_PER_HOUR
-    of_second = split(usd_per_s, replicas, _work(times, loads, sold, 1.0 / each_per_s))
+    of_second = added([_pool_split(pool, loads, sold, replicas) for pool in times.pools])
     tokens = sold[:, None] * np.stack(loads[1:], axis=1)
     at_cost = per_token(of_second.kinds_usd[:, 0, :] * TOKENS_PER_MTOK, tokens)
     return {
@@ -219,35 +231,61 @@ def _priced(
     }
 
 
-def _work(times: Times, loads: Loads, sold_per_s: Array, request_s: Array) -> Work:
-    """Return the work of a second: of each request's seconds, what is not prompt or KV is decode."""
-    prompts = times.prefill_s + times.cached_s + times.kv_s
+def whole_replica(
+    usd_per_hour: float,
+    loads: Loads,
+    answer_s: Array,
+    *,
+    prefill_s: Array,
+    cached_s: Array,
+    kv_s: Array,
+) -> PoolSeconds:
+    """Return the one pool of a replica that reads and answers: what is not prompt or KV is decode.
+
+    Shapes: (n,). Units: USD per hour of the replica; seconds of a request, and of the replica per request.
+    """
+    request_s = answer_s / loads.batch
+    prompts = prefill_s + cached_s + kv_s
     scale = np.minimum(
         1.0, request_s / np.maximum(prompts, 1e-300)
     )  # interval ends may overlap: never above 1
-    prefill, cached, kv = (scale * part for part in (times.prefill_s, times.cached_s, times.kv_s))
+    prefill, cached, kv = (scale * part for part in (prefill_s, cached_s, kv_s))
     decode = np.maximum(request_s - prefill - cached - kv, 0.0)
-    busy = sold_per_s[:, None] * np.stack([prefill, cached, decode], axis=1)
+    return PoolSeconds(1.0, usd_per_hour, prefill, cached, decode, kv)
+
+
+def _pool_split(pool: PoolSeconds, loads: Loads, sold_per_s: Array, replicas: Array) -> Split:
+    """Return who bears the bill of a second of one pool."""
+    busy = sold_per_s[:, None] * np.stack([pool.prefill_s, pool.cached_s, pool.decode_s], axis=1)
     output = loads.output_tokens
     held = np.stack([loads.uncached_tokens, loads.cached_tokens, output / 2], axis=1) * output[:, None]
-    return Work(busy[:, None, :], held[:, None, :], sold_per_s * kv)
+    work = Work(busy[:, None, :], held[:, None, :], sold_per_s * pool.kv_s)
+    return split(pool.usd_per_hour * replicas / SECONDS_PER_HOUR, pool.workers * replicas, work)
 
 
 def _repeated(times: Times, count: int) -> Times:
     """Return each of the times so often, one after the other."""
+
+    def repeated(column: Array) -> Array:
+        return np.repeat(column, count)
+
     return Times(
-        ttft_s=np.repeat(times.ttft_s, count),
-        tpot_s=np.repeat(times.tpot_s, count),
-        ttft_high_s=np.repeat(times.ttft_high_s, count),
-        tpot_high_s=np.repeat(times.tpot_high_s, count),
-        prefill_s=np.repeat(times.prefill_s, count),
-        cached_s=np.repeat(times.cached_s, count),
-        kv_s=np.repeat(times.kv_s, count),
+        ttft_s=repeated(times.ttft_s),
+        tpot_s=repeated(times.tpot_s),
+        ttft_high_s=repeated(times.ttft_high_s),
+        tpot_high_s=repeated(times.tpot_high_s),
         fits=np.repeat(times.fits, count),
+        pools=tuple(
+            PoolSeconds(pool.workers, pool.usd_per_hour, *(repeated(column) for column in pool[2:]))
+            for pool in times.pools
+        ),
     )
 
 
-def _no_times(count: int) -> Times:
+def _no_times(offer: Offer, loads: Loads) -> Times:
     """Return the times of an offer that cannot serve: none that would win anything."""
-    ones, no = np.ones(count), np.zeros(count)
-    return Times(ones, ones, ones, ones, no, no, no, np.zeros(count, dtype=bool))
+    ones, no = np.ones_like(loads.batch), np.zeros_like(loads.batch)
+    pool = whole_replica(
+        offer.usd_per_hour, loads, ones + loads.output_tokens, prefill_s=no, cached_s=no, kv_s=no
+    )
+    return Times(ones, ones, ones, ones, np.zeros(no.shape, dtype=bool), (pool,))

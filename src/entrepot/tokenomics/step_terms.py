@@ -235,10 +235,11 @@ def _exchange(deployment: Deployment) -> float:
 
     Only attention groups exchange: within one group every device has every token already. Between fast
     domains a token travels once to each domain that has one of its experts, and is copied inside (DeepEP,
-    2025-02, its normal kernels).
+    2025-02, its normal kernels). Hidden behind another micro-batch it counts as nothing: whether it is longer
+    than what hides it cannot be told of a sum whose coefficients come later.
     """
     shape, gpus = deployment.architecture, deployment.tp * deployment.dp
-    if deployment.dp == 1 or not shape.experts:
+    if not deployment.exchanges or deployment.hides_exchange:
         return 0.0
     device, chosen = deployment.hardware, shape.experts_per_token
     domains = max(1.0, gpus / device.domain_gpus)

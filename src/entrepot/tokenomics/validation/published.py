@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.tokenomics.coefficients import StepCoefficients
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.operating_point import Loads
-from entrepot.tokenomics.step_terms import TERMS, Floats
 from entrepot.tokenomics.step_time import StepTime, operating_points
 
 LARGEST_BATCH = 512.0
@@ -108,13 +108,13 @@ def fleet_figures(
     """Return the rates of DeepSeek's nodes as predicted, and their errors against what was published.
 
     `prefill` is 32 H800 with experts over all, `decode` 144. Input counts cached tokens, as published. The
-    decode batch is what the published rate and TPOT imply. `decode_overlapped` leaves out the exchange of
-    experts, which DeepSeek hides behind a second micro-batch and the model adds.
+    decode batch is what the published rate and TPOT imply. `decode_overlapped` is with `hides_exchange`, as
+    DeepSeek does with a second micro-batch, `decode` with the exchange of experts added.
     """
     batch = DECODE_TOKENS_PER_S_NODE / _GPUS_PER_NODE * DECODE_TPOT_S * decode.gpus
     known = coefficients.of(decode)
     step_s = StepTime.of(decode, known.values).step_s(batch, batch * DECODE_CONTEXT_TOKENS)
-    hidden = StepTime.of(decode, _without(known.values, "exchange"))
+    hidden = StepTime.of(replace(decode, hides_exchange=True), known.values)
     hidden_s = hidden.step_s(batch, batch * DECODE_CONTEXT_TOKENS)
     nodes = decode.gpus / _GPUS_PER_NODE
     read = prefill_rate(prefill, coefficients)
@@ -140,9 +140,3 @@ def prefill_rate(prefill: Deployment, coefficients: StepCoefficients) -> float:
     before = _PREFILL_PROMPT_TOKENS * (CACHED_SHARE + (1 - CACHED_SHARE) / 2)
     seconds = StepTime.of(prefill, coefficients.of(prefill).values).step_s(0.0, 0.0, new, new * before)
     return new / (1 - CACHED_SHARE) / seconds / (prefill.gpus / _GPUS_PER_NODE)
-
-
-def _without(values: Floats, term: str) -> Floats:
-    kept = values.copy()
-    kept[TERMS.index(term)] = 0.0
-    return kept
