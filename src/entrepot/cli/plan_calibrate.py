@@ -21,6 +21,7 @@ from entrepot.tokenomics.calibrate import Calibration, Interval, calibrate
 from entrepot.tokenomics.clock import StepClock
 from entrepot.tokenomics.deployment import TYPICAL
 from entrepot.tokenomics.records import Records
+from entrepot.tokenomics.split_offer import SplitOffer
 
 DEFAULT_KV_TOKENS = 1_000_000
 _BEYOND = (2.0, 4.0, 8.0)
@@ -93,7 +94,11 @@ def _shape(
     found = options.offers_of(
         model, [gpu], [layout], backend=backend, precision=precision, tier="rental", hardware=None
     )
-    return options.usable(found)[0].replica().clock
+    offer = options.usable(found)[0]
+    if isinstance(offer, SplitOffer):
+        reason = "records of split workers have two clocks: give the layout of one engine, such as tp8"
+        raise ConfigError((f"--layout {layout!r}: {reason}",))
+    return offer.replica().clock
 
 
 def _seen(records: Path | None, endpoint: str | None, since: str | None, data_dir: Path) -> Records:

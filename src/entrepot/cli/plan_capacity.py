@@ -15,7 +15,6 @@ from entrepot.domain.durations import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PE
 from entrepot.domain.errors import ConfigError
 from entrepot.domain.money import TOKENS_PER_MTOK
 from entrepot.tokenomics.deployment import TYPICAL
-from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.hosting import Freed, freed
 from entrepot.tokenomics.load import Mix, Overloaded, Steady
 from entrepot.tokenomics.price import ANY_CONTEXT
@@ -75,7 +74,7 @@ def capacity(
         _print(offer, mix, states, demand_per_s, free)
 
 
-def _state(offer: DeploymentOffer, mix: Mix, rate_per_s: float | Overloaded) -> Steady:
+def _state(offer: options.PlannedOffer, mix: Mix, rate_per_s: float | Overloaded) -> Steady:
     state = rate_per_s if isinstance(rate_per_s, Overloaded) else offer.replica().steady(mix, rate_per_s)
     if isinstance(state, Overloaded):
         raise ConfigError((f"{offer.name}: {state.reason}",))
@@ -98,7 +97,7 @@ def _curve(text: str | None) -> list[float]:
 
 
 def _print(
-    offer: DeploymentOffer,
+    offer: options.PlannedOffer,
     mix: Mix,
     states: dict[str, Steady],
     demand_per_s: float | None,
@@ -143,7 +142,7 @@ def _replicas(demand_per_s: float, state: Steady) -> int:
 
 
 def _as_json(
-    offer: DeploymentOffer,
+    offer: options.PlannedOffer,
     mix: Mix,
     states: dict[str, Steady],
     demand_per_s: float | None,

@@ -20,7 +20,6 @@ from entrepot.domain.durations import SECONDS_PER_DAY
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest
 from entrepot.tokenomics.deployment import TYPICAL
-from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.hosting import BreakEven, break_even
 from entrepot.tokenomics.load import RequestClass
@@ -38,6 +37,7 @@ def compare(
     backend: options.Backend = TYPICAL,
     hardware: options.HardwareFile = None,
     tier: options.Tier = "rental",
+    hide_exchange: options.HideExchange = False,
     request: options.Requests = None,
     ttft_s: options.Ttft = None,
     tokens_per_s: options.Speed = None,
@@ -52,7 +52,14 @@ def compare(
     """
     offers = options.usable(
         options.offers_of(
-            model, gpu, layout, backend=backend, precision=precision, tier=tier, hardware=hardware
+            model,
+            gpu,
+            layout,
+            backend=backend,
+            precision=precision,
+            tier=tier,
+            hardware=hardware,
+            hides_exchange=hide_exchange,
         )
     )
     (one, *more) = options.requests_of(request, shared=False)
@@ -100,16 +107,15 @@ def _best(points: Points, limits: PointLimits) -> list[int]:
 
 def _break_even(
     points: Points,
-    offers: Sequence[DeploymentOffer],
+    offers: Sequence[options.PlannedOffer],
     place: int,
     request: RequestClass,
     api: tuple[float, float, float],
 ) -> tuple[BreakEven, ...]:
     offer = offers[points.offer[place]]
     tokens = np.array([request.uncached_tokens, request.cached_tokens, request.output_tokens])
-    hours = offer.deployment.hardware.usd_per_hour
     return break_even(
-        usd_per_hour={tier: usd * offer.gpus for tier, usd in hours.items()},
+        usd_per_hour=offer.usd_per_hour_by_tier,
         capacity_tokens_per_day=float(points.capacity_per_s[place] * tokens.sum() * SECONDS_PER_DAY),
         api_usd_per_mtok=float(tokens @ np.array(api) / tokens.sum()),
     )

@@ -36,6 +36,7 @@ def frontier(
     backend: options.Backend = TYPICAL,
     hardware: options.HardwareFile = None,
     tier: options.Tier = "rental",
+    hide_exchange: options.HideExchange = False,
     request: options.Requests = None,
     ttft_s: options.Ttft = None,
     tokens_per_s: options.Speed = None,
@@ -59,7 +60,14 @@ def frontier(
     if plot is not None:
         drawing_of(plot)
     offers = options.offers_of(
-        model, gpu, layout, backend=backend, precision=precision, tier=tier, hardware=hardware
+        model,
+        gpu,
+        layout,
+        backend=backend,
+        precision=precision,
+        tier=tier,
+        hardware=hardware,
+        hides_exchange=hide_exchange,
     )
     requests = options.requests_of(request, shared=False)
     grid = Grid(options.usable(offers), BATCHES, requests, tuple(replicas or (1,)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
+from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plan_points import number, usd_text
 from entrepot.cli.tables import share_text
-from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.load import Mix, Overloaded, Steady
 from entrepot.tokenomics.price import Kind, Part, PriceList
 from entrepot.tokenomics.priced_load import PricesByLoad
@@ -15,7 +15,7 @@ from entrepot.tokenomics.priced_load import PricesByLoad
 GIVEN, SLO, MEETING = "as given", "most within the SLO", "that the price brings"
 
 
-def _rows(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad) -> dict[str, tuple[Steady, PriceList]]:
+def _rows(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, tuple[Steady, PriceList]]:
     """Return state and prices at each load that has them."""
     listed = {GIVEN: prices.given, SLO: prices.at_slo, MEETING: prices.at_meeting}
     replica = offer.replica()
@@ -33,7 +33,7 @@ def rate_of(prices: PriceList, mix: Mix) -> float:
     return float(prices.tokens[:, Kind.OUTPUT].sum()) / mix.output_tokens
 
 
-def load_columns(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad) -> dict[str, list[str]]:
+def load_columns(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, list[str]]:
     """Return a row per load and context tier that has requests."""
     rows = [
         (name, state, one, tier)
@@ -55,7 +55,7 @@ def load_columns(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad) -> dict
     }
 
 
-def loads_json(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad) -> dict[str, object]:
+def loads_json(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, object]:
     """Return the prices for programs."""
     meeting = prices.meeting
     return {

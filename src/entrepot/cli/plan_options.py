@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from msgspec.structs import replace
 
 from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware, load_hardware
@@ -22,12 +23,14 @@ from entrepot.tokenomics.frontier import Loads
 from entrepot.tokenomics.hardware import TIERS, Hardware
 from entrepot.tokenomics.load import Mix, RequestClass, Steady
 from entrepot.tokenomics.priced_load import Keeps
+from entrepot.tokenomics.split_offer import SplitOffer
 
 DEFAULT_REQUEST = "1024:512"
 USUAL_LAYOUTS = ("tp1", "tp2", "tp4", "tp8")
 MIXTURE_LAYOUTS = ("tp4_ep4", "tp8_ep8", "dp8_ep8", "dp16_ep16", "dp32_ep32")
 _REQUEST = re.compile(r"(?P<uncached>\d+)(\+(?P<cached>\d+))?:(?P<output>\d+)(@(?P<share>[\d.]+))?")
 _SIZE = re.compile(r"(tp|pp|dp|ep)(\d+)")
+_WORKERS = re.compile(r"((?P<count>[1-9]\d*)[x×])?(?P<layout>[^x×+]+)")
 _EIGHT_BITS = ("fp8", "int8")
 
 Model = Annotated[str, typer.Option(help="A model by its name, or the path of a config.json.")]
@@ -40,9 +43,28 @@ Backend = Annotated[str, typer.Option(help="vllm, sglang or trtllm; the mean of 
 Precision = Annotated[
     str | None, typer.Option(help="Of the weights: fp8 where the hardware has it, else bf16, unless given.")
 ]
-Layout = Annotated[str, typer.Option(help="Sizes of parallelism: tp8, tp8_ep8, dp16_ep16, tp8_pp2.")]
+PlannedOffer = DeploymentOffer | SplitOffer
+"""A deployment that reads and answers, or workers that read and others that answer."""
+
+_SPLIT_HELP = "2xtp8+1xdp16_ep16 are two workers of tp8 that read prompts and one of dp16 ep16 that answers"
+Layout = Annotated[
+    str, typer.Option(help=f"Sizes of parallelism: tp8, tp8_ep8, dp16_ep16, tp8_pp2. {_SPLIT_HELP}.")
+]
 Layouts = Annotated[
-    list[str] | None, typer.Option("--layout", help="Sizes of parallelism; may be repeated; all usual ones.")
+    list[str] | None,
+    typer.Option(
+        "--layout",
+        help=f"Sizes of parallelism, such as tp8 or dp16_ep16; {_SPLIT_HELP}. May be repeated; the usual "
+        "ones of one engine unless given.",
+    ),
+]
+HideExchange = Annotated[
+    bool,
+    typer.Option(
+        "--hide-exchange",
+        help="Assume that tokens that are decoded travel to their experts while another micro-batch "
+        "computes, and take no time. An assumption: nothing was fitted to it. Prompts still do.",
+    ),
 ]
 Tier = Annotated[str, typer.Option(help=f"Who pays for the hardware: {', '.join(TIERS)}.")]
 Requests = Annotated[
@@ -72,7 +94,7 @@ def limits_of(
     return PointLimits(ttft_s=ttft_s, tokens_per_s=tokens_per_s, answer_s=answer_s, is_cautious=is_cautious)
 
 
-def keeps_of(offer: DeploymentOffer, mix: Mix, limits: PointLimits) -> Keeps | None:
+def keeps_of(offer: PlannedOffer, mix: Mix, limits: PointLimits) -> Keeps | None:
     """Return whether a state of a replica keeps an SLO for a mean request; None when there are no limits.
 
     TPOT is that of the state, TTFT that of the offer at so many requests at once.
@@ -86,7 +108,7 @@ def keeps_of(offer: DeploymentOffer, mix: Mix, limits: PointLimits) -> Keeps | N
 
     def keeps(state: Steady) -> bool:
         tpot_s = state.step_s * tpot_times
-        at_once = max(1.0, state.rate_per_s * mix.output_tokens * state.step_s)
+        at_once = max(1.0, state.in_flight)
         ttft_s = float(offer.times(Loads(*np.array([[at_once, *sizes]]).T)).ttft_s[0]) * ttft_times
         return (
             (limits.ttft_s is None or ttft_s <= limits.ttft_s)
@@ -140,7 +162,8 @@ def offers_of(
     precision: str | None,
     tier: str,
     hardware: Path | None,
-) -> tuple[DeploymentOffer, ...]:
+    hides_exchange: bool = False,
+) -> tuple[PlannedOffer, ...]:
     """Return an offer per hardware and layout.
 
     Raises: ConfigError when a name is unknown, or a layout is not of the form.
@@ -149,37 +172,57 @@ def offers_of(
     devices = load_hardware(hardware)
     coefficients = load_step_times()
     usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
-    found = []
+    found: list[PlannedOffer] = []
     for name, layout in product(gpus, layouts or usual):
         device = find_hardware(name, devices)
-        sizes = _sizes(layout)
-        deployment = Deployment(
+        base = Deployment(
             architecture=shape,
             hardware=device,
             backend=backend,
             precision=precision or _usual_precision(device),
-            tp=sizes.get("tp", 1),
-            pp=sizes.get("pp", 1),
-            dp=sizes.get("dp", 1),
-            ep=sizes.get("ep", 1),
+            hides_exchange=hides_exchange,
         )
-        found.append(DeploymentOffer.of(deployment, coefficients, tier=tier))
+        if "+" in layout:
+            reads, writes = _pools(base, layout)
+            found.append(SplitOffer.of(reads, writes, coefficients, tier=tier))
+        else:
+            sized = replace(base, **_sizes(layout, layout))
+            found.append(DeploymentOffer.of(sized, coefficients, tier=tier))
     return tuple(found)
 
 
-def _sizes(layout: str) -> dict[str, int]:
-    parts = [_SIZE.fullmatch(part) for part in re.split(r"[_\s,]+", layout.lower())]
+def _pools(base: Deployment, layout: str) -> tuple[tuple[int, Deployment], tuple[int, Deployment]]:
+    """Return how many workers of which deployment read, and how many answer: `2xtp8+dp16_ep16`."""
+    pools = [_WORKERS.fullmatch(part.strip()) for part in layout.lower().split("+")]
+    found = [
+        (int(pool["count"] or 1), replace(base, **_sizes(pool["layout"], layout)))
+        for pool in pools
+        if pool is not None
+    ]
+    if None in pools or len(found) != len(("prefill", "decode")):
+        raise _bad_layout(layout)
+    return found[0], found[1]
+
+
+def _sizes(text: str, layout: str) -> dict[str, int]:
+    """Return the sizes in a text, which is a layout or a part of it."""
+    parts = [_SIZE.fullmatch(part) for part in re.split(r"[_\s,]+", text.lower().strip())]
     sizes = {part[1]: int(part[2]) for part in parts if part is not None}
     if None in parts or len(sizes) < len(parts) or min(sizes.values()) < 1:
-        raise ConfigError((f"--layout {layout!r}: expected sizes such as tp8, tp8_ep8 or dp16_ep16",))
+        raise _bad_layout(layout)
     return sizes
+
+
+def _bad_layout(layout: str) -> ConfigError:
+    one, two = "sizes such as tp8, tp8_ep8 or dp16_ep16", "2xtp8+1xdp16_ep16"
+    return ConfigError((f"--layout {layout!r}: expected {one}, or prefill and decode workers such as {two}",))
 
 
 def _usual_precision(device: Hardware) -> str:
     return next((name for name in _EIGHT_BITS if name in device.peak_flops), "bf16")
 
 
-def usable(offers: Sequence[DeploymentOffer]) -> tuple[DeploymentOffer, ...]:
+def usable(offers: Sequence[PlannedOffer]) -> tuple[PlannedOffer, ...]:
     """Return the offers that can serve, and say of the others why not.
 
     Raises: ConfigError with all reasons when none can.

@@ -16,7 +16,6 @@ from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits
 from entrepot.tokenomics.deployment import TYPICAL
-from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.equilibrium import HOSTS_ELASTICITY, Demand
 from entrepot.tokenomics.load import Mix, Overloaded
 from entrepot.tokenomics.price import USUAL_TIERS
@@ -72,7 +71,7 @@ def price(
 
 
 def _at_loads(
-    offer: DeploymentOffer,
+    offer: options.PlannedOffer,
     mix: Mix,
     limits: PointLimits,
     load_per_s: float | None,
@@ -102,7 +101,7 @@ def _demand(text: str, elasticity: float) -> Demand:
         raise ConfigError((f"--demand {text!r}: {form} ({error})",)) from None
 
 
-def _show(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad | Overloaded, *, as_json: bool) -> None:
+def _show(offer: options.PlannedOffer, mix: Mix, prices: PricesByLoad | Overloaded, *, as_json: bool) -> None:
     if isinstance(prices, Overloaded):
         raise ConfigError((f"{offer.name}: {prices.reason}",))
     if as_json:

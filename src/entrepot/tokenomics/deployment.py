@@ -40,10 +40,11 @@ class Deployment(Struct, frozen=True, kw_only=True):
     the backend takes by default; of `backend_version`, any. `mode` is `agg` (one engine reads and answers),
     `decode` or `prefill` (workers of a split deployment).
 
-    `hides_exchange`: two micro-batches in turn, and while one computes the other's tokens travel to their
+    `hides_exchange`: two micro-batches in turn, and while one decodes the other's tokens travel to their
     experts (DeepSeek-V3 report §3.2 and §3.4; open-infra-index, day 6). An assumption that nothing was fitted
-    to: the exchange then takes no time at all, as it is shorter than what hides it, and that weights are
-    read for each micro-batch takes none either.
+    to: the exchange of decoding then takes no time, since by the fitted parts it is shorter than the rest of
+    the step, and neither does reading weights once more. That of prompts counts whole: by the same parts it
+    is longer than what could hide it, and with it DeepSeek's prefill, which hides what it can, comes out.
     """
 
     architecture: Architecture
@@ -69,7 +70,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     @property
     def exchanges(self) -> bool:
-        """Whether tokens travel to their experts: within one attention group every device has them already."""
+        """Whether tokens travel to their experts: within one attention group all devices have them."""
         return self.dp > 1 and self.architecture.experts > 0
 
     @property

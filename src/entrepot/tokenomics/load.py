@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import expm1, inf
+from typing import Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -91,21 +92,49 @@ class Mix:
         self.held_per_sequence = float(self.held.sum()) / self.output_tokens
         self.pieces = float(share @ np.ceil(uncached / PIECE_TOKENS))
         self.longest_tokens = float(max((uncached + cached + output)[share > 0]))
+        self.longest_prompt_tokens = float(max((uncached + cached)[share > 0]))
+        self._member = member
+
+    def by_tier(self, amounts: Array) -> Array:
+        """Return the mean of what classes have per request, by tier. Shapes: (classes, n), (tiers, n)."""
+        return np.asarray(self._member @ amounts)
 
 
 def _by_kind(member: Array, *of_kinds: Array) -> Array:
     return np.stack([member @ amounts for amounts in of_kinds], axis=-1)
 
 
+class ReplicaUnderLoad(Protocol):
+    """What has a state and prices at a load with random arrivals: one that reads and answers, or a split."""
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Return what an hour of all its GPUs costs."""
+        ...
+
+    def capacity_per_s(self, mix: Mix) -> float:
+        """Return the most requests per second; 0 when not one fits."""
+        ...
+
+    def steady(self, mix: Mix, rate_per_s: float) -> Steady | Overloaded:
+        """Return the state under a load, or why it cannot be carried. Units: requests per second."""
+        ...
+
+    def price(self, mix: Mix, rate_per_s: float, *, margin: float = 0.0) -> PriceList | Overloaded:
+        """Return the prices at a load. Units: requests per second; `margin` a part of the cost."""
+        ...
+
+
 class PricedReplica(Struct, frozen=True):
     """A replica: its clock, what an hour of it costs, and how many requests it may decode at once.
 
-    Units: USD per hour of all its GPUs.
+    Units: USD per hour of all its GPUs. Without `reads_prompts` these come read, from other workers.
     """
 
     clock: StepClock
     usd_per_hour: float
     most_batch: float = inf
+    reads_prompts: bool = True
 
     def batch_limit(self, mix: Mix) -> float:
         """Return the largest batch of such requests: what KV holds, or what is allowed."""
@@ -113,7 +142,7 @@ class PricedReplica(Struct, frozen=True):
 
     def step_s(self, mix: Mix, batch: float) -> float:
         """Return the seconds of a mean step at a batch, in which as much is read as is finished."""
-        return sum(_step_pieces(self.clock, mix, batch))
+        return sum(self._pieces(mix, batch))
 
     def capacity_per_s(self, mix: Mix) -> float:
         """Return the requests per second that a full batch finishes; 0 when not one request fits."""
@@ -155,8 +184,11 @@ class PricedReplica(Struct, frozen=True):
         of_second = split(self.usd_per_hour / SECONDS_PER_HOUR, 1.0, state.work)
         return price_list(of_second, state.tokens, tiers=mix.tiers, margin=margin)
 
+    def _pieces(self, mix: Mix, batch: float) -> tuple[float, ...]:
+        return _step_pieces(self.clock, mix, batch, prompts=mix.pieces if self.reads_prompts else 0.0)
+
     def _at(self, mix: Mix, rate_per_s: float, batch: float) -> Steady:
-        pieces = _step_pieces(self.clock, mix, batch)
+        pieces = self._pieces(mix, batch)
         step_s = sum(pieces)
         steps = rate_per_s * mix.output_tokens / batch  # per second
         tokens = rate_per_s * mix.tokens
@@ -171,16 +203,17 @@ class PricedReplica(Struct, frozen=True):
         )
 
 
-def _step_pieces(clock: StepClock, mix: Mix, batch: float) -> tuple[float, ...]:
+def _step_pieces(clock: StepClock, mix: Mix, batch: float, *, prompts: float) -> tuple[float, ...]:
     """Return what each thing adds to a mean step; the pieces add up to it.
 
-    Some steps read a piece of a prompt, the others none: what a piece costs once counts for those only.
+    Some steps read one of the `prompts` pieces of a request, the others none: what a piece costs once counts
+    for those only.
 
     Units: seconds of: decoding, reading KV, reading prompts, their own attention, that on cached tokens.
     """
     held = batch * mix.held_per_sequence
     finished = batch / mix.output_tokens  # requests per step
-    with_prompt = min(1.0, finished * mix.pieces)  # the part of the steps that reads a piece of a prompt
+    with_prompt = min(1.0, finished * prompts)  # the part of the steps that reads a piece of a prompt
     per_piece = finished / with_prompt if with_prompt > 0 else 0.0
     prompt = per_piece * float(mix.tokens[:, Kind.INPUT].sum())
     own, cached = per_piece * float(mix.own_pairs.sum()), per_piece * float(mix.cached_pairs.sum())

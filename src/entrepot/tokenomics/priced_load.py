@@ -13,7 +13,7 @@ from msgspec import Struct
 from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.tokenomics.bracket import largest
 from entrepot.tokenomics.equilibrium import Demand, Equilibrium, Meeting, equilibrium
-from entrepot.tokenomics.load import Mix, Overloaded, PricedReplica, Steady
+from entrepot.tokenomics.load import Mix, Overloaded, ReplicaUnderLoad, Steady
 from entrepot.tokenomics.price import PriceList
 
 _ALONE = 1e-6  # of the capacity: no request meets another
@@ -35,7 +35,7 @@ class PricesByLoad(Struct, frozen=True, eq=False):
     at_meeting: PriceList | None
 
 
-def slo_capacity_per_s(replica: PricedReplica, mix: Mix, keeps: Keeps | None = None) -> float | Overloaded:
+def slo_capacity_per_s(replica: ReplicaUnderLoad, mix: Mix, keeps: Keeps | None = None) -> float | Overloaded:
     """Return the largest load at which the SLO is kept, or why a lone request misses it already.
 
     Units: requests/s of one replica.
@@ -58,7 +58,7 @@ def slo_capacity_per_s(replica: PricedReplica, mix: Mix, keeps: Keeps | None = N
 
 
 def prices_by_load(
-    replica: PricedReplica,
+    replica: ReplicaUnderLoad,
     mix: Mix,
     *,
     given_per_s: float | None = None,
@@ -89,7 +89,7 @@ def prices_by_load(
     )
 
 
-def _priced(replica: PricedReplica, mix: Mix, rate_per_s: float, margin: float) -> PriceList:
+def _priced(replica: ReplicaUnderLoad, mix: Mix, rate_per_s: float, margin: float) -> PriceList:
     prices = replica.price(mix, rate_per_s, margin=margin)
     if isinstance(prices, Overloaded):
         raise AssertionError(f"a load within the capacity is refused: {prices.reason}")

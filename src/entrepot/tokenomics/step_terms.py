@@ -96,6 +96,7 @@ class TermScales:
     prompt_window_pair_s: float
     links_s_per_token: float
     exchange_s_per_token: float
+    prompt_exchange_s_per_token: float
     link_latency_s: float
     layers: int
     moe_layers: int
@@ -143,7 +144,8 @@ def term_scales(deployment: Deployment) -> TermScales:
         prompt_full_pair_s=full * shape.prefill_attention_dim / stage_gpus / cached,
         prompt_window_pair_s=window * shape.prefill_attention_dim / stage_gpus / cached,
         links_s_per_token=_links(deployment) * per_group,
-        exchange_s_per_token=_exchange(deployment),
+        exchange_s_per_token=0.0 if deployment.hides_exchange else _exchange(deployment),
+        prompt_exchange_s_per_token=_exchange(deployment),
         link_latency_s=shape.layers * math.log2(tp) * _US,
         layers=shape.layers,
         moe_layers=shape.moe_layers,
@@ -217,7 +219,7 @@ def _prompt_columns(scales: TermScales, prompt: Floats, pairs: Floats, union: Fl
         scales.flops_s_per_token * prompt,
         pairs_s,
         scales.links_s_per_token * prompt,
-        scales.exchange_s_per_token * prompt,
+        scales.prompt_exchange_s_per_token * prompt,
         scales.layers * _US * has_piece,
         scales.experts_s * has_piece * (1.0 - union) * more,
     ]
@@ -235,11 +237,10 @@ def _exchange(deployment: Deployment) -> float:
 
     Only attention groups exchange: within one group every device has every token already. Between fast
     domains a token travels once to each domain that has one of its experts, and is copied inside (DeepEP,
-    2025-02, its normal kernels). Hidden behind another micro-batch it counts as nothing: whether it is longer
-    than what hides it cannot be told of a sum whose coefficients come later.
+    2025-02, its normal kernels).
     """
     shape, gpus = deployment.architecture, deployment.tp * deployment.dp
-    if not deployment.exchanges or deployment.hides_exchange:
+    if not deployment.exchanges:
         return 0.0
     device, chosen = deployment.hardware, shape.experts_per_token
     domains = max(1.0, gpus / device.domain_gpus)

@@ -198,5 +198,5 @@ def _prompt_s(scales: TermScales, times: dict[str, float]) -> float:
     return (
         scales.flops_s_per_token * times["prompt_flops"]
         + scales.links_s_per_token * times["prompt_links"]
-        + scales.exchange_s_per_token * times["prompt_exchange"]
+        + scales.prompt_exchange_s_per_token * times["prompt_exchange"]
     )
