@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.step_times import load_step_times
+from entrepot.tokenomics.batching import Batching
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.frontier import Grid, Loads, points_of
@@ -124,3 +125,15 @@ def test_the_name_says_hardware_layout_and_precision() -> None:
     """As tables show it."""
     assert R1.name == "h200 tp8 ep8 fp8"
     assert offer(tp=1, dp=8, ep=8).name == "h200 tp1 dp8 ep8 fp8"
+    hidden = offer(tp=1, dp=8, ep=8, hides_exchange=True)
+    assert hidden.name == "h200 tp1 dp8 ep8 fp8, exchange hidden (assumed)"
+    assert offer(tp=8, hides_exchange=True).name == "h200 tp8 fp8"
+
+
+def test_its_engine_is_as_many_replicas_with_its_clock() -> None:
+    """With the limits of a scheduler that were given, else the usual."""
+    engine = R1.engine(replicas=3)
+    assert (engine.replicas, engine.batching, engine.prefill) == (3, Batching(), None)
+    assert engine.clock == R1.replica().clock
+    few = Batching(max_sequences=4)
+    assert R1.engine(batching=few).batching is few

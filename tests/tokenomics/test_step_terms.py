@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from entrepot.catalog.step_times import load_step_times
 from entrepot.tokenomics.step_terms import TERMS, StepLoad, term_scales, terms
 from tests.tokenomics.test_deployment import LLAMA_70B, R1, deploy
 
@@ -52,6 +53,7 @@ R1_EXPERT_BYTES = 58 * 256 * 3 * 7168 * 2048
         (R1, DECODE, {"dp": 8, "ep": 8}, "kv", 8_000 * 61 * 576 * 2 / 4.8e12),
         (R1, DECODE, {"tp": 8}, "moe_layer", 58e-6),
         (R1, DECODE, {"tp": 8}, "exchange", 0.0),
+        (R1, DECODE, {"dp": 8, "ep": 8, "hides_exchange": True}, "exchange", 0.0),
         (R1, DECODE, {"dp": 8, "ep": 8}, "exchange", 8 * 58 * 8 * 7 / 8 * 7168 * 3 / 450e9),
     ],
 )
@@ -86,3 +88,17 @@ def test_across_fast_domains_the_exchange_of_experts_is_dearer() -> None:
         parts(R1, "h100", (gpus * 64.0, gpus * 64e3, 0, 0), dp=gpus, ep=gpus)["exchange"] for gpus in (8, 16)
     )
     assert far > 1.5 * near
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200", "h800", "b200", "b300", "mi300x"])
+@pytest.mark.parametrize("gpus", [8, 16, 32, 128])
+def test_what_is_assumed_to_be_hidden_is_shorter_than_what_hides_it(gpu: str, gpus: int) -> None:
+    """By the fitted parts, at any batch of decode; of prompts it is not, so that theirs counts whole."""
+    plan = deploy(R1, gpu, dp=gpus, ep=gpus, mode="decode")
+    coefficients = load_step_times().of(plan).values
+    for batch in (1.0, 16.0, 64.0, 256.0):
+        load = StepLoad(*(np.array([size * gpus]) for size in (batch, batch * 2000, 0.0, 0.0)))
+        seconds = terms(term_scales(plan), load)[0] * coefficients
+        assert seconds[TERMS.index("exchange")] < seconds.sum() / 2
+    hidden = {"dp": gpus, "ep": gpus, "hides_exchange": True}
+    assert parts(R1, gpu, PROMPT, **hidden) == parts(R1, gpu, PROMPT, dp=gpus, ep=gpus)

@@ -27,6 +27,7 @@ PLANS: tuple[dict[str, Any], ...] = (
     {"model": "zai-org/GLM-5", "gpu": "b200", "tp": 8, "backend": "sglang"},
     {"model": "Qwen/Qwen3.5-397B-A17B", "gpu": "b200", "tp": 8, "mode": "decode"},
     {"model": "meta-llama/Llama-3.1-8B", "gpu": "a100", "precision": "bf16"},
+    {"model": R1, "gpu": "h200", "dp": 16, "ep": 16, "hides_exchange": True},
 )
 plans = st.sampled_from(PLANS)
 tokens = st.integers(16, 30_000)

@@ -71,6 +71,11 @@ def compare(
     limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     best = _best(points, limits)
     even = () if listed is None else _break_even(points, offers, best[0], one, listed)
+    _show(points, best, even, as_json=as_json)
+
+
+def _show(points: Points, best: Sequence[int], even: Sequence[BreakEven], *, as_json: bool) -> None:
+    """Print the points, the cheapest first, and from which load the first of them beats the API."""
     if as_json:
         shown = {
             "deployments": [point_json(points, place) for place in best],
