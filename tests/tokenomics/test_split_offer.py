@@ -17,7 +17,7 @@ from entrepot.tokenomics.frontier import Grid, Loads, Times, points_of
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.price import Kind, Part
 from entrepot.tokenomics.reading import reading_of
-from entrepot.tokenomics.split_offer import SplitOffer
+from entrepot.tokenomics.split_offer import BURST, FIRST_TOKEN, ON_THE_WAY_S, SplitOffer
 from tests.tokenomics.splits import (
     COEFFICIENTS,
     DEEPSEEK,
@@ -61,29 +61,31 @@ def per_s(offer: SplitOffer, batch: float, uncached: float, output: float) -> fl
 def test_the_closed_form_is_what_an_engine_does(
     offer: SplitOffer, prompt: int, output: int, at_once: int
 ) -> None:
-    """Throughput within 8 %, TPOT within 4 %, in the middle half of a long run of lengths ± a half."""
-    rng, count = np.random.default_rng(1), max(400, 8 * at_once)
+    """Requests/s within 10 %, TPOT within 4 %, of ten times as many requests in lengths of ± a half."""
+    rng, count = np.random.default_rng(1), max(400, 10 * at_once)
     lengths = (rng.integers(size // 2, size * 3 // 2, count) for size in (prompt, output))
     run = simulate(offer.engine(), requests_of(np.zeros(count), *lengths), concurrency=at_once)
-    ended, middle = np.sort(run.finished_s), slice(count // 4, count * 3 // 4)
-    rate = (count // 2) / (ended[count * 3 // 4] - ended[count // 4])
     closed = times(offer, at_once, prompt, 0.0, output)
     assert closed.fits[0]
-    assert per_s(offer, at_once, prompt, output) == pytest.approx(rate, rel=0.08)
-    assert closed.tpot_s[0] == pytest.approx(float(run.tpot_s[middle].mean()), rel=0.04)
+    rate = at_once / float(run.answer_s.mean())  # Little's law: a run's end, when it empties, is no part
+    assert per_s(offer, at_once, prompt, output) == pytest.approx(rate, rel=0.10)
+    assert closed.tpot_s[0] == pytest.approx(float(run.tpot_s.mean()), rel=0.04)
     if at_once in (1, 1024):  # alone, or all readers are busy: else queueing is a matter of arrivals
-        assert closed.ttft_s[0] == pytest.approx(float(run.ttft_s[middle].mean()), rel=0.08)
+        assert closed.ttft_s[0] == pytest.approx(float(run.ttft_s.mean()), rel=0.10)
 
 
 def test_a_lone_request_is_read_handed_over_and_answered() -> None:
-    """By hand: no waiting; KV of 61 layers × 576 values of 16 bits over 50 GB/s of one device."""
+    """By hand: no waiting but for the burst; KV of 61 layers × 576 values of 16 bits over 50 GB/s."""
     found = times(R1, 1, 2048, 0.0, 512)
     read = R1.prefill.clock.step_s(0.0, 0.0, 2048, 2048 * 1024)
     assert R1.transfer_token_s == pytest.approx(61 * 576 * 2 / 50e9)
     assert R1.transfer_s == 0
-    assert found.ttft_s[0] == pytest.approx(read + 2048 * R1.transfer_token_s, rel=1e-6)
+    burst = BURST * reading_of(R1.prefill, np.array([2048.0]), np.zeros(1)).least_s[0] / 2
+    assert found.ttft_s[0] == pytest.approx(
+        ON_THE_WAY_S + read + burst + 2048 * R1.transfer_token_s, rel=1e-6
+    )
     assert found.tpot_s[0] == pytest.approx(R1.decode.clock.step_s(1, 2048 + 256), rel=1e-6)
-    assert found.ttft_high_s[0] == pytest.approx(found.ttft_s[0] * COEFFICIENTS.first_token.high)
+    assert found.ttft_high_s[0] == pytest.approx(found.ttft_s[0] * FIRST_TOKEN.high)
     assert found.tpot_high_s[0] == pytest.approx(found.tpot_s[0] * R1.known.spread.high)
 
 
@@ -230,7 +232,7 @@ def test_its_engine_has_both_pools_and_the_way_between_them() -> None:
     engine = offer.engine(replicas=2)
     assert engine.prefill is not None
     assert (engine.prefill.replicas, engine.replicas) == (2 * 8 * 2, 3 * 2)
-    assert engine.spread is Spread.LEAST_LOADED
+    assert (engine.spread, engine.request_s) == (Spread.LEAST_LOADED, ON_THE_WAY_S)
     assert engine.prefill.transfer_token_s == offer.transfer_token_s
     assert engine.prefill.clock.step_s(0, 0, 1024, 1024 * 512) == pytest.approx(
         offer.prefill.clock.step_s(0, 0, 8192, 8192 * 512)

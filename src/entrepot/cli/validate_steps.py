@@ -17,6 +17,7 @@ from entrepot.tokenomics.fleet import day_of
 from entrepot.tokenomics.validation.calibration import calibration_figures
 from entrepot.tokenomics.validation.errors import Figures
 from entrepot.tokenomics.validation.published import context_figures, fleet_figures
+from entrepot.tokenomics.validation.split import split_figures
 from entrepot.tokenomics.validation.tpot import CrossValidation, cross_validated, tpot_figures, ttft_figures
 
 FLEET = "deepseek-2025"
@@ -102,6 +103,10 @@ def tpot_unseen(evidence: StepEvidence) -> Point:
     ]
     ttft = ttft_figures(crossed, load_step_times())
     checks.append(part("mean TTFT in closed form: median error", ttft["median"]))
+    offers = split_figures(crossed.points, load_step_times())
+    for name, figures in offers.items():
+        if name != "TPOT":
+            checks.append(part(f"split as an offer, fitted to: {name}: median error", figures["median"]))
     others = ("split_assumed_workers", "intervals_split")
     return Point(
         2,
@@ -110,6 +115,7 @@ def tpot_unseen(evidence: StepEvidence) -> Point:
         {
             **{f"by {name}": rows for name, rows in _tables(found["by"]).items()},
             "others": {**{name: _figures(found[name]) for name in others}, "mean TTFT": ttft},
+            "split as an offer": offers,
         },
         ("errors are parts of what was measured; bias is the median with its sign",),
     )
