@@ -81,7 +81,7 @@ class SplitOffer:
         before = _workers_name(self.prefill) if same else f"{_workers_name(self.prefill)} {reads.precision}"
         device = "" if same else f"{writes.hardware.name} "
         after = f"{device}{_workers_name(self.decode)} {writes.precision}"
-        return f"{reads.hardware.name} {before} → {after}{assumption(writes) or assumption(reads)}"
+        return f"{reads.hardware.name} {before} → {after}{assumption(writes)}"
 
     @property
     def gpus(self) -> int:

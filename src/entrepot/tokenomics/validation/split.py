@@ -28,9 +28,8 @@ def split_figures(points: Sequence[MeasuredPoint], coefficients: StepCoefficient
         return {}
     predicted = np.array([_predicted(point, coefficients) for point in known])
     measured = np.array([(point.ttft_s, point.tpot_s) for point in known])
-    output, at_once = (
-        np.array([getattr(one, name) for one in known]) for name in ("output_tokens", "concurrency")
-    )
+    output = np.array([point.output_tokens for point in known])
+    at_once = np.array([point.concurrency for point in known])
     even = np.ones(len(known))
     rates = [at_once / (times[:, 0] + output * times[:, 1]) for times in (predicted, measured)]
     ttft_s = predicted[:, 0]
