@@ -81,7 +81,7 @@ def keeps_of(offer: DeploymentOffer, mix: Mix, limits: PointLimits) -> Keeps | N
         return None
     sizes = mix.tokens.sum(axis=0)
     ttft_times, tpot_times = (
-        (offer.first_token.high, offer.known.spread.high) if limits.is_cautious else (1.0, 1.0)
+        (offer.known.first_token.spread.high, offer.known.spread.high) if limits.is_cautious else (1.0, 1.0)
     )
 
     def keeps(state: Steady) -> bool:

@@ -7,18 +7,22 @@ read, which for windows and sparse attention counts too much of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from entrepot.tokenomics.batching import Spread as Spreading
 from entrepot.tokenomics.clock import PIECE_TOKENS
-from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread, StepCoefficients
+from entrepot.tokenomics.coefficients import DeploymentCoefficients, StepCoefficients
 from entrepot.tokenomics.deployment import Deployment, refuse_memory
+from entrepot.tokenomics.first_token import engine_of, seen_by_users
 from entrepot.tokenomics.frontier import Loads, Times
 from entrepot.tokenomics.load import PricedReplica
 from entrepot.tokenomics.operating_point import Loads as Prompts
 from entrepot.tokenomics.operating_point import mean_steps
 from entrepot.tokenomics.price import Array
+from entrepot.tokenomics.slo_capacity import Service
 from entrepot.tokenomics.step_terms import PROMPT_TERMS, TERMS, StepLoad, term_scales, terms
 from entrepot.tokenomics.step_time import StepTime
 
@@ -35,7 +39,6 @@ class DeploymentOffer:
 
     deployment: Deployment
     known: DeploymentCoefficients
-    first_token: Spread
     usd_per_gpu_hour: float
 
     @classmethod
@@ -45,7 +48,7 @@ class DeploymentOffer:
         Raises: ConfigError when the hardware has no price for the tier.
         """
         hour_usd = deployment.hardware.hour_usd(tier)
-        return cls(deployment, coefficients.of(deployment), coefficients.first_token, hour_usd)
+        return cls(deployment, coefficients.of(deployment), hour_usd)
 
     @property
     def name(self) -> str:
@@ -75,6 +78,21 @@ class DeploymentOffer:
         """Return one replica for loads with random arrivals."""
         return PricedReplica(StepTime.of(self.deployment, self.known.values), self.usd_per_hour)
 
+    def service(self, *, replicas: int = 1, is_cautious: bool = False) -> Service:
+        """Return the engine of so many replicas, and how users see its runs."""
+        clock = StepTime.of(self.deployment, self.known.values)
+        engine = replace(engine_of(self.deployment, clock), replicas=replicas, spread=Spreading.LEAST_LOADED)
+        return Service(
+            engine,
+            partial(
+                seen_by_users,
+                known=self.known,
+                clock=clock,
+                groups=self.deployment.dp,
+                is_cautious=is_cautious,
+            ),
+        )
+
     def times(self, loads: Loads) -> Times:
         """Return latencies and the replica's seconds at operating points."""
         uncached, cached, output = loads.uncached_tokens, loads.cached_tokens, loads.output_tokens
@@ -90,11 +108,11 @@ class DeploymentOffer:
         more = cached / np.maximum(uncached + output / 2, _LEAST)
         held_s = more * (parts[:, _KV] + parts[:, _ATTENTION])
         tpot_s = mean.tpot_s + held_s + others * across_s / per_request
-        ttft_s = mean.ttft_s + held_s + across_s
+        ttft_s = mean.ttft_s(self.known.first_token.waits) + held_s + across_s
         return Times(
             ttft_s=ttft_s,
             tpot_s=tpot_s,
-            ttft_high_s=ttft_s * self.first_token.high,
+            ttft_high_s=ttft_s * self.known.first_token.spread.high,
             tpot_high_s=tpot_s * self.known.spread.high,
             prefill_s=prompt[:, _IS_PROMPT].sum(axis=1) + across_s / 2,
             cached_s=across_s / 2,
