@@ -14,7 +14,7 @@ from msgspec import Struct
 from entrepot.cli import plan_options as options
 from entrepot.cli.asked_of_report import Since, instant_ns
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.plan_records import COLUMNS, OPTIONAL, csv_records, ledger_records
+from entrepot.cli.plan_records import COLUMNS, OPTIONAL, file_records, ledger_records
 from entrepot.cli.tables import count_text, echo_wrapped, print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.calibrate import Calibration, Interval, calibrate
@@ -49,7 +49,11 @@ class _Load(Struct, frozen=True):
 
 def calibrate_host(
     records: Annotated[
-        Path | None, typer.Argument(help=f"A CSV with {','.join(COLUMNS)} and perhaps {OPTIONAL}.")
+        Path | None,
+        typer.Argument(
+            help=f"A CSV with {','.join(COLUMNS)} and perhaps {OPTIONAL}, or a .jsonl with an object of "
+            "these a line."
+        ),
     ] = None,
     *,
     data_dir: DataDir,
@@ -98,9 +102,11 @@ def _shape(
 
 def _seen(records: Path | None, endpoint: str | None, since: str | None, data_dir: Path) -> Records:
     if (records is None) == (endpoint is None):
-        raise ConfigError(("plan calibrate needs either a CSV of records or --endpoint NAME",))
+        raise ConfigError(
+            ("plan calibrate needs either a file of records (.csv, .jsonl) or --endpoint NAME",)
+        )
     if records is not None:
-        return csv_records(records)
+        return file_records(records)
     assert endpoint is not None
     return ledger_records(data_dir, endpoint, instant_ns(since or "7d", time_ns()))
 
