@@ -67,6 +67,17 @@ def test_a_csv_gives_the_clock_back_and_intervals_widen_outside(tmp_path: Path) 
         assert words in ran.out
 
 
+def test_answers_of_one_token_do_not_hide_the_steps_of_the_others(tmp_path: Path) -> None:
+    """Classifiers ask for one; where all do, no step was timed."""
+    short: list[Row] = [(start, prompt, 1, ttft, ttft) for start, prompt, _, ttft, _ in answered(6.0, 90)]
+    path = written(tmp_path / "records.csv", short + answered(6.0, 60))
+    shown = entrepot("plan", "calibrate", path, "--json").json
+    assert shown["clock"]["every step"]["value"] == pytest.approx(8.0, rel=0.3)
+    ran = entrepot("plan", "calibrate", written(tmp_path / "short.csv", short))
+    assert ran.status == 1
+    assert "no record has a second output token" in ran.err
+
+
 def test_records_of_an_overloaded_host_reach_saturation(tmp_path: Path) -> None:
     """Most waited for others: the rate that they were served at is the capacity."""
     path = written(tmp_path / "records.csv", answered(300.0))
