@@ -96,6 +96,13 @@ def test_cached_tokens_tiers_and_a_margin_are_drawn_where_there_are_any(tmp_path
     assert "the SLO is missed" not in drawn
 
 
+def test_prices_of_nothing_have_no_picture(tmp_path: Path) -> None:
+    """A host that gives everything away: the table is still there."""
+    ran = entrepot("plan", *PRICE, "--margin", "-100", "--plot", tmp_path / "x.png")
+    assert ran.status == 2
+    assert "leaves no price to draw" in ran.err
+
+
 def test_both_break_evens_are_marked(tmp_path: Path) -> None:
     """Between them a second replica makes hosting dearer again."""
     shown = entrepot("plan", *COMPARE, "--json").json["deployments"][0]
@@ -118,7 +125,7 @@ def test_deployments_are_drawn_without_an_api_and_the_dearest_left_out(tmp_path:
     """More bars than can be read are counted instead."""
     gpus = [word for gpu in ("h100", "b200", "a100", "b300", "mi300x", "mi325x") for word in ("--gpu", gpu)]
     drawn = texts(tmp_path / "many.svg", "compare", *LLAMA, *gpus)
-    assert "dearer deployments are not drawn" in drawn
+    assert "; not drawn: " in drawn
     assert "buying" not in drawn
 
 

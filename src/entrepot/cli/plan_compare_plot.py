@@ -65,7 +65,7 @@ def draw_deployments(
     price = points.blended_usd_per_mtok()[np.asarray(shown, dtype=np.int64)]
     _draw_bars(bars, price, [deployment_name(points, place) for place in shown])
     left_out = len(places) - len(shown)
-    more = f"; {left_out} dearer deployments are not drawn" if left_out else ""
+    more = f"; not drawn: {left_out} dearer" if left_out else ""
     bars.set_xlabel(f"USD per million tokens, 3 in to 1 out{more}")
     _write_figures(figure.add_subplot(grid[0, 1], sharey=bars), points, shown)
     if bought is not None:
@@ -85,7 +85,7 @@ def _limits_text(limits: PointLimits) -> str:
     )
     kept = [text.format(limit) for limit, text in parts if limit is not None]
     sure = ", at the upper ends of the intervals" if limits.is_cautious else ""
-    return f"; {', '.join(kept)}{sure}" if kept else ""
+    return f"\n{', '.join(kept)}{sure}" if kept else ""
 
 
 def _draw_bars(axes: Axes, price: Array, names: Sequence[str]) -> None:
@@ -128,7 +128,7 @@ def _draw_hosting(axes: Axes, bought: Bought) -> None:
     mtok = loads / TOKENS_PER_MTOK
     bill = np.array([asked.buying_usd(load) for load in loads])
     label = plain(f"buying at ${asked.api_usd_per_mtok:.3g}/M")
-    axes.loglog(mtok, bill, color=COLOURS[5], linewidth=2, label=label)
+    axes.loglog(mtok, bill, color=COLOURS[1], linewidth=2, label=label)
     others = [one for one in bought.even if one is not asked]
     for one, style in zip([asked, *others], ["-", *_TIER_STYLES], strict=False):
         usd = np.array([one.hosting_usd(load) for load in loads])

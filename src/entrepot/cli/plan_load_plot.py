@@ -13,6 +13,7 @@ from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
 from entrepot.cli.plan_loads import GIVEN, MEETING, SLO, rows_by_load
 from entrepot.cli.plan_points import usd_text
 from entrepot.cli.plots import COLOURS, drawing_of, log_numbers, open_frame, plain, save, spread
+from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.load import Mix, Steady
 from entrepot.tokenomics.price import Array, Kind, Part, PriceList
@@ -44,9 +45,14 @@ def draw_loads(offer: DeploymentOffer, mix: Mix, prices: PricesByLoad, margin: f
     """Draw prices by kind of token and the parts of the bill from 1 % of a full batch to all of it.
 
     Units: `margin` a part of the cost.
-    Raises: ConfigError when matplotlib is missing, or the file cannot be of that kind or written.
+    Raises: ConfigError when matplotlib is missing, the file cannot be of that kind or written, or the margin
+    leaves no price.
     """
     figure_class, _ = drawing_of(path)
+    if margin <= -1:
+        raise ConfigError(
+            (f"a margin of {margin:.0%} of the cost leaves no price to draw: give a larger one",)
+        )
     replica = offer.replica()
     marks = [_Mark(name, *found) for name, found in rows_by_load(offer, mix, prices).items()]
     least = replica.capacity_per_s(mix) * _LEAST_SHARE
@@ -86,7 +92,7 @@ def _draw_prices(axes: Axes, curve: PriceCurve, mix: Mix, marks: Sequence[_Mark]
         (kind, tier, place)
         for place, tier in enumerate(tiers)
         for kind in Kind
-        if not np.isnan(curve.usd_per_mtok[:, tier, kind]).any()
+        if (curve.usd_per_mtok[:, tier, kind] > 0).all()  # of no tokens, or free
     ]
     axes.set_yscale("log")
     for kind, tier, place in lines:
