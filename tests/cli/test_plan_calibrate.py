@@ -1,8 +1,9 @@
-"""`entrepot plan calibrate`: a host's clock from a CSV or the ledger, and refusals of what tells none."""
+"""`entrepot plan calibrate`: a host's clock from a file or the ledger, and refusals of what tells none."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,17 @@ def test_a_csv_gives_the_clock_back_and_intervals_widen_outside(tmp_path: Path) 
         assert words in ran.out
 
 
+def test_answers_of_one_token_do_not_hide_the_steps_of_the_others(tmp_path: Path) -> None:
+    """Classifiers ask for one; where all do, no step was timed."""
+    short: list[Row] = [(start, prompt, 1, ttft, ttft) for start, prompt, _, ttft, _ in answered(6.0, 90)]
+    path = written(tmp_path / "records.csv", short + answered(6.0, 60))
+    shown = entrepot("plan", "calibrate", path, "--json").json
+    assert shown["clock"]["every step"]["value"] == pytest.approx(8.0, rel=0.3)
+    ran = entrepot("plan", "calibrate", written(tmp_path / "short.csv", short))
+    assert ran.status == 1
+    assert "no record has a second output token" in ran.err
+
+
 def test_records_of_an_overloaded_host_reach_saturation(tmp_path: Path) -> None:
     """Most waited for others: the rate that they were served at is the capacity."""
     path = written(tmp_path / "records.csv", answered(300.0))
@@ -105,9 +117,74 @@ def test_a_cell_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None
     assert "records.csv:3: ttft_s '?'; expected a number" in entrepot("plan", "calibrate", path).err
 
 
+def json_lines(path: Path, rows: list[Row], **more: object) -> Path:
+    """Return a file with an object per row, and `more` in each."""
+    records = (dict(zip(COLUMNS, row, strict=True)) | more for row in rows)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_a_csv_and_json_lines_give_the_same_fit(tmp_path: Path) -> None:
+    """Two forms of one record; keys that are somebody else's and empty lines are passed over."""
+    rows = answered(6.0, 100)
+    lines = json_lines(tmp_path / "records.jsonl", rows, model="m", finish_reason=None, in_flight=None)
+    lines.write_text(lines.read_text() + "\n\n")
+    of_lines = entrepot("plan", "calibrate", lines, "--json").json
+    assert of_lines == entrepot("plan", "calibrate", written(tmp_path / "a.csv", rows), "--json").json
+
+
+def test_what_was_in_flight_counts_in_both_forms(tmp_path: Path) -> None:
+    """A host that is only partly seen: four times what the records show."""
+    rows = answered(6.0, 100)
+    lines = json_lines(tmp_path / "records.jsonl", rows, in_flight=80)
+    with_flight: list[tuple[float, ...]] = [(*row, 80) for row in rows]
+    table = tmp_path / "a.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([(*COLUMNS, "in_flight"), *with_flight])
+    of_lines = entrepot("plan", "calibrate", lines, "--json").json
+    assert of_lines == entrepot("plan", "calibrate", table, "--json").json
+    alone = entrepot("plan", "calibrate", written(tmp_path / "b.csv", rows), "--json").json
+    assert of_lines["batches"][1] > 2 * alone["batches"][1]
+
+
+GOOD = '{"start_s": 0, "prompt_tokens": 9, "output_tokens": 5, "ttft_s": 0.5, "duration_s": 1}'
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "truncated"),
+        ("[1, 2]", "Expected `object`, got `array`"),
+        (GOOD.replace("0.5", '"soon"'), "Expected `float`, got `str` - at `$.ttft_s`"),
+        (GOOD.replace("0.5", "null"), "Expected `float`, got `null` - at `$.ttft_s`"),
+        (GOOD.replace('"start_s": 0, ', ""), "missing required field `start_s`"),
+        (GOOD.replace("0.5", "2"), "expected 0 < ttft_s ≤ duration_s: leave failed requests out"),
+        (GOOD.replace(": 5", ": 0"), "expected at least one of each: leave failed requests out"),
+        (GOOD.replace("0.5", "1e999"), "out of range"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number(tmp_path: Path, line: str, words: str) -> None:
+    """The file, the line, what is wrong there and what to do."""
+    path = tmp_path / "records.jsonl"
+    path.write_text(f"{GOOD}\n\n{line}\n{GOOD}\n")
+    ran = entrepot("plan", "calibrate", path)
+    assert ran.status == 1
+    said = " ".join(ran.err.split())
+    assert "records.jsonl:3: " in said
+    assert words in said
+    assert "mend the line or leave it out" in said or "leave failed requests out" in said
+
+
+def test_an_impossible_row_of_a_csv_is_named_with_its_line(tmp_path: Path) -> None:
+    """As a line of JSON is."""
+    path = tmp_path / "records.csv"
+    path.write_text(",".join(COLUMNS) + "\n0,100,10,0.5,1\n1,100,10,2,1\n")
+    assert "records.csv:3: ttft_s 2 and duration_s 1; expected" in entrepot("plan", "calibrate", path).err
+
+
 def test_records_have_one_source() -> None:
     """Neither none nor two."""
-    assert "either a CSV of records or --endpoint" in entrepot("plan", "calibrate").err
+    assert "either a file of records (.csv, .jsonl) or --endpoint" in entrepot("plan", "calibrate").err
 
 
 def test_the_ledger_has_what_a_fit_needs(tmp_path: Path) -> None:

@@ -89,7 +89,6 @@ def test_hosting_is_compared_with_an_api_by_who_owns_the_hardware() -> None:
         (("price", *ON, "--layout", "dp8_ep8", "--tokens-per-s", "9000"), "missed by a lone request"),
         (("price", *ON, "--layout", "dp8_ep8", "--demand", "2"), "expected RATE@USD_PER_REQUEST"),
         (("price", "--model", "deepseek-ai/DeepSeek-R1"), "needs --fleet, or --model and --gpu"),
-        (("price", *ON, "--plot", "x.svg"), "use plan frontier --plot"),
         (("price", *ON, "--layout", "tp2"), "nearest that fits"),
         (("price", *ON, "--request", "9000000:5"), "use more GPUs or a shorter context"),
         (("price", *ON, "--request", "10:5@0"), "add up to 0"),

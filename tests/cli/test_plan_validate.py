@@ -38,7 +38,7 @@ def test_step_times_are_tried_on_series_that_they_have_not_seen() -> None:
         "2 / one GPU left out: p90 / target",
         "2 / 80 % intervals: covered",
         "2 / 80 % intervals: width, p90/p10",
-        "2 / split as an offer, fitted to: requests/s: median error",
+        "2 / split as an offer: requests/s: median error",
         "3 / between its lowest and highest load: median / target",
     ):
         assert name in shown

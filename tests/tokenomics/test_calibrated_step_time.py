@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from entrepot.catalog.step_times import load_step_times
 from entrepot.tokenomics.calibrated_step_time import LoadPoint, calibrated, loads_at
@@ -31,7 +32,7 @@ def measured(values: DeploymentCoefficients) -> list[LoadPoint]:
 def slower(*, batch: float, rest: float) -> DeploymentCoefficients:
     """Return the coefficients of a host whose batch and rest take so many times the model's."""
     scale = np.array([batch if name in BATCH_TERMS else rest for name in TERMS])
-    return DeploymentCoefficients(KNOWN.values * scale, KNOWN.spread, True)
+    return replace(KNOWN, values=KNOWN.values * scale)
 
 
 @pytest.mark.parametrize(("batch", "rest"), [(1.0, 1.0), (1.3, 1.3), (1.5, 1.0), (0.8, 1.2)])

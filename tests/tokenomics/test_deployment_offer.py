@@ -73,9 +73,7 @@ def test_more_bandwidth_is_never_slower_and_more_context_never_faster(
 ) -> None:
     """Laws that no coefficient may break."""
     faster = replace(R1.deployment.hardware, bandwidth_bytes_per_s=9e12)
-    quick = DeploymentOffer(
-        replace(R1.deployment, hardware=faster), R1.known, R1.first_token, R1.usd_per_gpu_hour
-    )
+    quick = DeploymentOffer(replace(R1.deployment, hardware=faster), R1.known, R1.usd_per_gpu_hour)
 
     def loads(asked: float, cached: float) -> Loads:
         return Loads(*(np.array([size]) for size in (batch, asked, cached, 512.0)))

@@ -24,7 +24,8 @@ from entrepot.tokenomics.price import (
 )
 
 POSITIVE = st.floats(1e-6, 1e9)
-TABLE = arrays(np.float64, (3, 3), elements=st.one_of(st.just(0.0), st.floats(1e-3, 1e6)))
+SECONDS = st.one_of(st.just(0.0), st.floats(1e-3, 1e6))
+TABLE = arrays(np.float64, (3, 3), elements=SECONDS)
 
 
 def work(busy: Array, held: Array, kv_busy: float) -> Work:
@@ -32,7 +33,7 @@ def work(busy: Array, held: Array, kv_busy: float) -> Work:
     return Work(busy, held, np.asarray(kv_busy if held.sum() > 0 else 0.0))
 
 
-@given(TABLE, TABLE, st.floats(0, 1e6), POSITIVE, st.floats(1.0, 1e3), st.floats(-1, 20), TABLE)
+@given(TABLE, TABLE, SECONDS, POSITIVE, st.floats(1.0, 1e3), st.floats(-1, 20), TABLE)
 def test_prices_bring_cost_and_margin_exactly(
     busy: Array, held: Array, kv_busy: float, cost: float, slack: float, margin: float, extra: Array
 ) -> None:

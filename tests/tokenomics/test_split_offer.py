@@ -17,7 +17,7 @@ from entrepot.tokenomics.frontier import Grid, Loads, Times, points_of
 from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.price import Kind, Part
 from entrepot.tokenomics.reading import reading_of
-from entrepot.tokenomics.split_offer import BURST, FIRST_TOKEN, ON_THE_WAY_S, SplitOffer
+from entrepot.tokenomics.split_offer import FIRST_TOKEN, SIMULATED, SplitOffer
 from tests.tokenomics.splits import (
     COEFFICIENTS,
     DEEPSEEK,
@@ -61,17 +61,15 @@ def per_s(offer: SplitOffer, batch: float, uncached: float, output: float) -> fl
 def test_the_closed_form_is_what_an_engine_does(
     offer: SplitOffer, prompt: int, output: int, at_once: int
 ) -> None:
-    """Requests/s within 10 %, TPOT within 4 %, of ten times as many requests in lengths of ± a half."""
+    """Requests/s within 8 %, TPOT within 3 %, of ten times as many requests in lengths of ± a half."""
     rng, count = np.random.default_rng(1), max(400, 10 * at_once)
     lengths = (rng.integers(size // 2, size * 3 // 2, count) for size in (prompt, output))
     run = simulate(offer.engine(), requests_of(np.zeros(count), *lengths), concurrency=at_once)
     closed = times(offer, at_once, prompt, 0.0, output)
     assert closed.fits[0]
     rate = at_once / float(run.answer_s.mean())  # Little's law: a run's end, when it empties, is no part
-    assert per_s(offer, at_once, prompt, output) == pytest.approx(rate, rel=0.10)
-    assert closed.tpot_s[0] == pytest.approx(float(run.tpot_s.mean()), rel=0.04)
-    if at_once in (1, 1024):  # alone, or all readers are busy: else queueing is a matter of arrivals
-        assert closed.ttft_s[0] == pytest.approx(float(run.ttft_s.mean()), rel=0.10)
+    assert per_s(offer, at_once, prompt, output) == pytest.approx(rate, rel=0.08)
+    assert closed.tpot_s[0] == pytest.approx(float(run.tpot_s.mean()), rel=0.03)
 
 
 def test_a_lone_request_is_read_handed_over_and_answered() -> None:
@@ -80,10 +78,10 @@ def test_a_lone_request_is_read_handed_over_and_answered() -> None:
     read = R1.prefill.clock.step_s(0.0, 0.0, 2048, 2048 * 1024)
     assert R1.transfer_token_s == pytest.approx(61 * 576 * 2 / 50e9)
     assert R1.transfer_s == 0
-    burst = BURST * reading_of(R1.prefill, np.array([2048.0]), np.zeros(1)).least_s[0] / 2
-    assert found.ttft_s[0] == pytest.approx(
-        ON_THE_WAY_S + read + burst + 2048 * R1.transfer_token_s, rel=1e-6
-    )
+    own, steps, burst, second = R1.known.first_token.waits
+    all_at_once = reading_of(R1.prefill, np.array([2048.0]), np.zeros(1)).least_s[0] / 2
+    waits = own * read + steps * found.tpot_s[0] + burst * all_at_once + second
+    assert found.ttft_s[0] == pytest.approx(waits + 2048 * R1.transfer_token_s, rel=1e-6)
     assert found.tpot_s[0] == pytest.approx(R1.decode.clock.step_s(1, 2048 + 256), rel=1e-6)
     assert found.ttft_high_s[0] == pytest.approx(found.ttft_s[0] * FIRST_TOKEN.high)
     assert found.tpot_high_s[0] == pytest.approx(found.tpot_s[0] * R1.known.spread.high)
@@ -232,10 +230,19 @@ def test_its_engine_has_both_pools_and_the_way_between_them() -> None:
     engine = offer.engine(replicas=2)
     assert engine.prefill is not None
     assert (engine.prefill.replicas, engine.replicas) == (2 * 8 * 2, 3 * 2)
-    assert (engine.spread, engine.request_s) == (Spread.LEAST_LOADED, ON_THE_WAY_S)
+    assert engine.spread is Spread.LEAST_LOADED
     assert engine.prefill.transfer_token_s == offer.transfer_token_s
     assert engine.prefill.clock.step_s(0, 0, 1024, 1024 * 512) == pytest.approx(
         offer.prefill.clock.step_s(0, 0, 8192, 8192 * 512)
     )
     few = Batching(max_sequences=3)
     assert offer.engine(batching=few).batching is few
+
+
+def test_users_see_its_runs_with_the_waits_of_its_engine_and_carefully_at_the_upper_ends() -> None:
+    """As those of a whole deployment, with errors of its own."""
+    sent = requests_of(np.zeros(4), 1000, 50)
+    plain, careful = (R1.service(is_cautious=cautious) for cautious in (False, True))
+    seen, late = (one.seen(simulate(one.engine, sent)) for one in (plain, careful))
+    assert late.ttft_s == pytest.approx(seen.ttft_s * SIMULATED.high)
+    assert late.tpot_s == pytest.approx(seen.tpot_s * R1.known.spread.high)

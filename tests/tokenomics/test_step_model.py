@@ -78,5 +78,9 @@ def test_an_interval_is_wider_where_there_was_little_data() -> None:
     """Two series that happened to agree prove nothing."""
     everything = Spread(low=0.9, high=1.1, series=500, rows=3000)
     residuals, weight = np.linspace(-0.1, 0.1, 40), np.ones(40)
-    few, many = (spread_of(residuals, weight, series=series, everything=everything) for series in (2, 200))
-    assert few.high / few.low > 1.5 * (many.high / many.low)
+    one, few, many = (
+        spread_of(residuals, weight, series=series, everything=everything) for series in (1, 2, 200)
+    )
+    widths = [np.log(spread.high / spread.low) for spread in (one, few, many)]
+    assert widths[0] > 1.4 * widths[2]
+    assert widths[0] > widths[1] > 1.2 * widths[2]

@@ -14,7 +14,9 @@ from msgspec import Struct
 from entrepot.cli import plan_options as options
 from entrepot.cli.asked_of_report import Since, instant_ns
 from entrepot.cli.options import AsJson, DataDir
-from entrepot.cli.plan_records import COLUMNS, OPTIONAL, csv_records, ledger_records
+from entrepot.cli.plan_calibrate_plot import draw_calibration
+from entrepot.cli.plan_records import COLUMNS, OPTIONAL, file_records, ledger_records
+from entrepot.cli.plots import drawing_of
 from entrepot.cli.tables import count_text, echo_wrapped, print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.calibrate import Calibration, Interval, calibrate
@@ -50,7 +52,11 @@ class _Load(Struct, frozen=True):
 
 def calibrate_host(
     records: Annotated[
-        Path | None, typer.Argument(help=f"A CSV with {','.join(COLUMNS)} and perhaps {OPTIONAL}.")
+        Path | None,
+        typer.Argument(
+            help=f"A CSV with {','.join(COLUMNS)} and perhaps {OPTIONAL}, or a .jsonl with an object of "
+            "these a line."
+        ),
     ] = None,
     *,
     data_dir: DataDir,
@@ -67,17 +73,24 @@ def calibrate_host(
     precision: options.Precision = None,
     backend: options.Backend = TYPICAL,
     as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw records and fit into a .png, .svg or .pdf.")] = None,
 ) -> None:
     """Fit the clock of a host from its records; say how far to trust it, and whether they reach saturation.
 
     Times are seconds, of answers that ended well. With --model and --gpu the model of steps is scaled instead
     of fitted from nothing, which needs fewer records and says more about loads that were not seen.
     """
+    if plot is not None:
+        drawing_of(plot)
     shape = _shape(model, gpu, layout, precision, backend)
     seen = _seen(records, endpoint, since, data_dir)
     fitted = calibrate(seen, kv_capacity_tokens=kv_capacity_tokens, shape=shape)
     context = float(np.mean(seen.prompt_tokens + seen.output_tokens / 2))
     loads = _loads(fitted, context)
+    if plot is not None:
+        name = records.name if records is not None else str(endpoint)
+        draw_calibration(fitted, seen, context_tokens=context, name=name, path=plot)
+        typer.echo(f"drawn in {plot}", err=True)
     if as_json:
         typer.echo(json.dumps(_as_json(fitted, loads, context, len(seen.start_s)), indent=2))
     else:
@@ -103,9 +116,11 @@ def _shape(
 
 def _seen(records: Path | None, endpoint: str | None, since: str | None, data_dir: Path) -> Records:
     if (records is None) == (endpoint is None):
-        raise ConfigError(("plan calibrate needs either a CSV of records or --endpoint NAME",))
+        raise ConfigError(
+            ("plan calibrate needs either a file of records (.csv, .jsonl) or --endpoint NAME",)
+        )
     if records is not None:
-        return csv_records(records)
+        return file_records(records)
     assert endpoint is not None
     return ledger_records(data_dir, endpoint, instant_ns(since or "7d", time_ns()))
 

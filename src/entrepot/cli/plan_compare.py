@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,8 +13,10 @@ import typer
 
 from entrepot.cli import plan_options as options
 from entrepot.cli.options import AsJson
+from entrepot.cli.plan_compare_plot import Bought, draw_deployments
 from entrepot.cli.plan_frontier import BATCHES
 from entrepot.cli.plan_points import deployment_name, point_columns, point_json
+from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import NOTHING, print_columns
 from entrepot.domain.durations import SECONDS_PER_DAY
@@ -45,11 +48,16 @@ def compare(
     cautious: options.Cautious = False,
     api: Annotated[str | None, typer.Option(help=f"An API's prices: {_API_FORM}.")] = None,
     as_json: AsJson = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the prices, and hosting against --api: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
     """Print the cheapest point of each deployment within an SLO, and from which load hosting beats an API.
 
     The break-even is that of the cheapest deployment, by who owns the hardware.
     """
+    if plot is not None:
+        drawing_of(plot)
     offers = options.usable(
         options.offers_of(
             model,
@@ -62,16 +70,26 @@ def compare(
             hides_exchange=hide_exchange,
         )
     )
-    (one, *more) = options.requests_of(request, shared=False)
-    if more:
-        raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
+    one = _one_size(request)
     listed = None if api is None else _api(api)
-    with progress_bar("operating points", len(offers) * len(BATCHES)) as progress:
-        points = points_of(Grid(offers, BATCHES, (one,)), progress=progress)
+    grid = Grid(offers, BATCHES, (one,))
+    with progress_bar("operating points", grid.size) as progress:
+        points = points_of(grid, progress=progress)
     limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     best = _best(points, limits)
     even = () if listed is None else _break_even(points, offers, best[0], one, listed)
+    if plot is not None:
+        bought = Bought(deployment_name(points, best[0]), even, tier) if even else None
+        draw_deployments(points, best, limits, title=_title(model, one), bought=bought, path=plot)
+        typer.echo(f"drawn in {plot}", err=True)
     _show(points, best, even, as_json=as_json)
+
+
+def _one_size(texts: Sequence[str] | None) -> RequestClass:
+    (one, *more) = options.requests_of(texts, shared=False)
+    if more:
+        raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
+    return one
 
 
 def _show(points: Points, best: Sequence[int], even: Sequence[BreakEven], *, as_json: bool) -> None:
@@ -89,6 +107,11 @@ def _show(points: Points, best: Sequence[int], even: Sequence[BreakEven], *, as_
         bill = f"${even[0].api_usd_per_mtok:.3g} per million"
         typer.echo(f"hosting on {deployment_name(points, best[0])} against {bill}:")
         print_columns(_even_columns(even), left=("owned by",))
+
+
+def _title(model: str, request: RequestClass) -> str:
+    cached = f", {request.cached_tokens:,.0f} cached" if request.cached_tokens else ""
+    return f"{model}: {request.uncached_tokens:,.0f} tokens in{cached}, {request.output_tokens:,.0f} out"
 
 
 def _best(points: Points, limits: PointLimits) -> list[int]:

@@ -15,7 +15,7 @@ from entrepot.tokenomics.priced_load import PricesByLoad
 GIVEN, SLO, MEETING = "as given", "most within the SLO", "that the price brings"
 
 
-def _rows(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, tuple[Steady, PriceList]]:
+def rows_by_load(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, tuple[Steady, PriceList]]:
     """Return state and prices at each load that has them."""
     listed = {GIVEN: prices.given, SLO: prices.at_slo, MEETING: prices.at_meeting}
     replica = offer.replica()
@@ -37,7 +37,7 @@ def load_columns(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[st
     """Return a row per load and context tier that has requests."""
     rows = [
         (name, state, one, tier)
-        for name, (state, one) in _rows(offer, mix, prices).items()
+        for name, (state, one) in rows_by_load(offer, mix, prices).items()
         for tier in np.flatnonzero(one.tokens.sum(axis=1) > 0)
     ]
     return {
@@ -63,7 +63,9 @@ def loads_json(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str,
         "gpus": offer.gpus,
         "usd_per_hour": offer.usd_per_hour,
         "slo_capacity_per_s": prices.slo_per_s,
-        "loads": {name: _load_json(state, one) for name, (state, one) in _rows(offer, mix, prices).items()},
+        "loads": {
+            name: _load_json(state, one) for name, (state, one) in rows_by_load(offer, mix, prices).items()
+        },
         "refused": prices.given.reason if isinstance(prices.given, Overloaded) else None,
         "meeting": None
         if meeting is None

@@ -102,14 +102,13 @@ def keeps_of(offer: PlannedOffer, mix: Mix, limits: PointLimits) -> Keeps | None
     if limits.ttft_s is None and limits.tokens_per_s is None and limits.answer_s is None:
         return None
     sizes = mix.tokens.sum(axis=0)
-    ttft_times, tpot_times = (
-        (offer.first_token.high, offer.known.spread.high) if limits.is_cautious else (1.0, 1.0)
-    )
+    tpot_times = offer.known.spread.high if limits.is_cautious else 1.0
 
     def keeps(state: Steady) -> bool:
         tpot_s = state.step_s * tpot_times
         at_once = max(1.0, state.in_flight)
-        ttft_s = float(offer.times(Loads(*np.array([[at_once, *sizes]]).T)).ttft_s[0]) * ttft_times
+        times = offer.times(Loads(*np.array([[at_once, *sizes]]).T))
+        ttft_s = float((times.ttft_high_s if limits.is_cautious else times.ttft_s)[0])
         return (
             (limits.ttft_s is None or ttft_s <= limits.ttft_s)
             and (limits.tokens_per_s is None or 1 / tpot_s >= limits.tokens_per_s)

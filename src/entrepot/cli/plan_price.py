@@ -11,7 +11,9 @@ import typer
 from entrepot.cli import plan_options as options
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_day import show_day
+from entrepot.cli.plan_load_plot import draw_loads
 from entrepot.cli.plan_loads import load_columns, loads_json
+from entrepot.cli.plots import drawing_of
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits
@@ -47,7 +49,7 @@ def price(
     nodes: Annotated[float | None, typer.Option(min=0, help="Nodes of the fleet that are paid for.")] = None,
     margin: Annotated[float | None, typer.Option(min=-100, help="Percent of the cost, on top.")] = None,
     as_json: AsJson = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw a fleet's prices: .png, .svg or .pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the prices: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Split a bill over the tokens that it served: a fleet's day, or a replica at three loads.
 
@@ -58,7 +60,7 @@ def price(
         show_day(fleet, model, gpu, nodes=nodes, margin=margin, as_json=as_json, plot=plot)
         return
     if plot is not None:
-        raise ConfigError(("plan price draws fleets only: use plan frontier --plot for a model on hardware",))
+        drawing_of(plot)
     if model is None or gpu is None:
         raise ConfigError(("plan price needs --fleet, or --model and --gpu",))
     offers = options.offers_of(
@@ -67,7 +69,9 @@ def price(
     mix = Mix(options.requests_of(request, shared=True), USUAL_TIERS)
     limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     asked = None if demand is None else _demand(demand, elasticity)
-    _at_loads(options.usable(offers)[0], mix, limits, load_per_s, asked, margin=margin, as_json=as_json)
+    _at_loads(
+        options.usable(offers)[0], mix, limits, load_per_s, asked, margin=margin, as_json=as_json, plot=plot
+    )
 
 
 def _at_loads(
@@ -79,8 +83,9 @@ def _at_loads(
     *,
     margin: float | None,
     as_json: bool,
+    plot: Path | None,
 ) -> None:
-    """Print the prices of one replica at the loads that were asked for."""
+    """Print, and draw, the prices of one replica at the loads that were asked for."""
     prices = prices_by_load(
         offer.replica(),
         mix,
@@ -90,6 +95,9 @@ def _at_loads(
         margin=(margin or 0.0) / 100,
     )
     _show(offer, mix, prices, as_json=as_json)
+    if plot is not None and isinstance(prices, PricesByLoad):
+        draw_loads(offer, mix, prices, (margin or 0.0) / 100, plot)
+        typer.echo(f"drawn in {plot}", err=True)
 
 
 def _demand(text: str, elasticity: float) -> Demand:

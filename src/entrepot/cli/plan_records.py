@@ -1,6 +1,6 @@
-"""Where `entrepot plan calibrate` takes records from: a CSV, or the attempts in our own ledger.
+"""Where `entrepot plan calibrate` takes records from: a CSV, JSON lines, or the attempts in our own ledger.
 
-Both say the same of an answer: when it was sent, how many tokens went in and out, when the first and the last
+All say the same of an answer: when it was sent, how many tokens went in and out, when the first and the last
 of them came. An answer that failed or was cut off says nothing about a clock and is left out.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from entrepot.catalog.reading import nearest_text
@@ -25,8 +26,69 @@ COLUMNS = ("start_s", "prompt_tokens", "output_tokens", "ttft_s", "duration_s")
 OPTIONAL = "in_flight"
 _NS_PER_S = 1e9
 _MOST = 100_000  # of the last requests, beyond which a fit gains nothing
+_JSON_LINES = ".jsonl"
+_ALONE = 1.0  # in flight, where nobody counted: then what the records themselves show is taken
 
 _Row = tuple[float, float, float, float, float, float]
+
+
+class _JsonRecord(msgspec.Struct, frozen=True):
+    """A line of JSON lines: the columns of the CSV. Other keys are somebody else's and ignored."""
+
+    start_s: float
+    prompt_tokens: float
+    output_tokens: float
+    ttft_s: float
+    duration_s: float
+    in_flight: float | None = None
+
+
+def file_records(path: Path) -> Records:
+    """Return the records of a file: JSON lines where it is called .jsonl, else a CSV.
+
+    Raises: DataError with file and line, what was seen and what was expected.
+    """
+    return json_records(path) if path.suffix.lower() == _JSON_LINES else csv_records(path)
+
+
+def json_records(path: Path) -> Records:
+    """Return the records of a file with an object per line: keys as `COLUMNS` and perhaps `OPTIONAL`.
+
+    Raises: DataError with file and line, what was seen and what to do.
+    """
+    decoder = msgspec.json.Decoder(_JsonRecord)
+    rows: list[_Row] = []
+    has_flight = False
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    record = _decoded(path, number, line, decoder)
+                    has_flight = has_flight or record.in_flight is not None
+                    rows.append(_possible(path, number, _row(record)))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    return _records(str(path), rows, has_flight=has_flight)
+
+
+def _decoded(path: Path, number: int, line: bytes, decoder: msgspec.json.Decoder[_JsonRecord]) -> _JsonRecord:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        expected = f"expected an object with numbers {', '.join(COLUMNS)} and, if it is known, {OPTIONAL}"
+        raise DataError(f"{path}:{number}: {error}; {expected}: mend the line or leave it out") from None
+
+
+def _row(record: _JsonRecord) -> _Row:
+    in_flight = _ALONE if record.in_flight is None else record.in_flight
+    return (
+        record.start_s,
+        record.prompt_tokens,
+        record.output_tokens,
+        record.ttft_s,
+        record.duration_s,
+        in_flight,
+    )
 
 
 def csv_records(path: Path) -> Records:
@@ -45,7 +107,10 @@ def csv_records(path: Path) -> Records:
                     f"expected {','.join(COLUMNS)} and, if it is known, {OPTIONAL}"
                 )
             has_flight = OPTIONAL in names
-            rows = [_cells(path, reader.line_num, row, has_flight=has_flight) for row in reader]
+            rows = [
+                _possible(path, reader.line_num, _cells(path, reader.line_num, row, has_flight=has_flight))
+                for row in reader
+            ]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     return _records(str(path), rows, has_flight=has_flight)
@@ -101,7 +166,19 @@ def _cells(path: Path, line: int, row: Mapping[str | None, object], *, has_fligh
             raise DataError(f"{path}:{line}: {name} {str(by_name[name])!r}; expected a number")
         values.append(value)
     start_s, prompt, output, ttft_s, duration_s = values[:5]
-    return start_s, prompt, output, ttft_s, duration_s, values[5] if has_flight else 1.0
+    return start_s, prompt, output, ttft_s, duration_s, values[5] if has_flight else _ALONE
+
+
+def _possible(path: Path, line: int, row: _Row) -> _Row:
+    """Return a row that an answer can have. Raises: DataError for any other, with its line."""
+    _, prompt, output, ttft_s, duration_s, _ = row
+    if prompt < 1 or output < 1:
+        seen = f"{prompt:g} prompt and {output:g} output tokens; expected at least one of each"
+    elif not 0 < ttft_s <= duration_s:
+        seen = f"ttft_s {ttft_s:g} and duration_s {duration_s:g}; expected 0 < ttft_s ≤ duration_s"
+    else:
+        return row
+    raise DataError(f"{path}:{line}: {seen}: leave failed requests out")
 
 
 def _records(where: str, rows: Sequence[_Row], *, has_flight: bool = True) -> Records:

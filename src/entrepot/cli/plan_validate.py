@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.options import AsJson
+from entrepot.cli.plan_validate_plot import draw_errors
+from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import echo_wrapped, print_columns
 from entrepot.cli.validate_loads import QUICK_CONFIGS, LoadEvidence, cost_by_load, ttft_is_queueing
@@ -26,6 +29,7 @@ from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.cost_by_load_settings import SETTINGS
 
 _POINTS = range(1, 9)
+_DRAWN = frozenset({2, 3})
 _WHOLE = frozenset({"rows", "distinct", "from_tokens", "to_tokens"})
 
 
@@ -35,14 +39,26 @@ def validate(
         bool, typer.Option("--quick", help="A few rows of each: a trial of the command, no evidence.")
     ] = False,
     as_json: AsJson = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw TPOT of points 2 and 3, predicted by measured: .png, .svg, .pdf."),
+    ] = None,
 ) -> None:
     """Try the planner's predictions on measurements that it has not seen; print every error and its target.
 
     Takes a few minutes. A target that is missed is shown as such and is no failure of the command.
     """
     numbers = _numbers(only)
+    if plot is not None:
+        drawing_of(plot)
+        if not _DRAWN & set(numbers):
+            raise ConfigError((f"--only {only!r} has nothing to draw: --plot is of the points 2 and 3",))
+    steps = StepEvidence(is_quick=quick)
     with progress_bar("points and configurations", _steps(numbers, is_quick=quick)) as progress:
-        found = _tried(numbers, progress, is_quick=quick)
+        found = _tried(numbers, steps, progress, is_quick=quick)
+    if plot is not None:
+        draw_errors(steps.crossed[0], plot)
+        typer.echo(f"drawn in {plot}", err=True)
     if as_json:
         typer.echo(json.dumps({name: value for point in found for name, value in point.flat().items()}))
         return
@@ -53,14 +69,16 @@ def validate(
     typer.echo(f"{total - len(missed)} of {total} targets are reached")
 
 
-def _tried(numbers: Sequence[int], progress: Callable[[int], None], *, is_quick: bool) -> list[Point]:
+def _tried(
+    numbers: Sequence[int], steps: StepEvidence, progress: Callable[[int], None], *, is_quick: bool
+) -> list[Point]:
     """Return the points; `progress` is told how many of them and of their configurations are done."""
     done = count(1)
 
     def advance() -> None:
         progress(next(done))
 
-    steps, loads = StepEvidence(is_quick=is_quick), LoadEvidence(is_quick=is_quick, advance=advance)
+    loads = LoadEvidence(is_quick=is_quick, advance=advance)
     points: dict[int, Callable[[], Point]] = {
         1: deepseek_day,
         2: lambda: tpot_unseen(steps),

@@ -6,8 +6,8 @@ with its install line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import nan
+from collections.abc import Callable, Sequence
+from math import log10, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from entrepot.ledger.reports.shares import Shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INSTALL_PLOT = "pip install 'entrepot[plot]'"
@@ -133,6 +134,43 @@ def open_frame(axes: Axes) -> None:
     """Draw no line above and to the right of the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def log_numbers(axis: Axis, least: float, most: float, text: Callable[[float], str] = "{:g}".format) -> None:
+    """Label a logarithmic axis between two values with plain numbers: a few, whatever its length."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    decades = log10(most / least)
+    within = (1.0,) if decades > 3.5 else (1.0, 3.0) if decades > 2.2 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=within, numticks=_MOST_TICKS))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain(text: str) -> str:
+    """Return a text in which two amounts of dollars are not taken for a formula between them."""
+    return text.replace("$", r"\$")
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Return places of a panel's height, 0 to 1, moved apart in their order: neighbours have that gap."""
+    groups: list[tuple[float, list[int]]] = []
+    for at in sorted(range(len(places)), key=places.__getitem__):
+        middle, members = places[at], [at]
+        while True:
+            half = gap * (len(members) - 1) / 2
+            middle = max(half, min(1 - half, middle))
+            if not groups or middle - groups[-1][0] >= gap * (len(members) + len(groups[-1][1])) / 2:
+                break
+            before, others = groups.pop()
+            middle = (before * len(others) + middle * len(members)) / (len(others) + len(members))
+            members = others + members
+        groups.append((middle, members))
+    found = [0.0] * len(places)
+    for middle, members in groups:
+        for number, at in enumerate(members):
+            found[at] = middle + (number - (len(members) - 1) / 2) * gap
+    return found
 
 
 def _label_periods(axes: Axes, labels: list[str]) -> None:

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import cast
 from zlib import crc32
 
+import numpy as np
+
 from entrepot.catalog.fleets import load_fleet
 from entrepot.catalog.measured import SiliconRow, published_points, silicon_rows
 from entrepot.catalog.silicon import measured_points
@@ -16,13 +18,15 @@ from entrepot.cli.validation_points import Check, Point, at_least, at_most, betw
 from entrepot.tokenomics.fleet import day_of
 from entrepot.tokenomics.validation.calibration import calibration_figures
 from entrepot.tokenomics.validation.errors import Figures
+from entrepot.tokenomics.validation.first_token import first_token_figures
 from entrepot.tokenomics.validation.published import context_figures, fleet_figures
 from entrepot.tokenomics.validation.split import split_figures
-from entrepot.tokenomics.validation.tpot import CrossValidation, cross_validated, tpot_figures, ttft_figures
+from entrepot.tokenomics.validation.tpot import CrossValidation, cross_validated, tpot_figures
 
 FLEET = "deepseek-2025"
 _QUICK_PART = 30  # of the configurations one in so many; whole ones, since series need their loads
 _BIAS = 0.02
+_SEED = 1  # of the lengths of simulated requests
 _CONSERVED = 1e-9
 
 
@@ -101,12 +105,16 @@ def tpot_unseen(evidence: StepEvidence) -> Point:
         between("80 % intervals: covered", spread["covered"], 0.75, 0.85),
         Check("80 % intervals: width, p90/p10", spread["width"]),
     ]
-    ttft = ttft_figures(crossed, load_step_times())
-    checks.append(part("mean TTFT in closed form: median error", ttft["median"]))
-    offers = split_figures(crossed.points, load_step_times())
+    ttft = first_token_figures(crossed, np.random.default_rng(_SEED))
+    for name in ("in closed form", "simulated"):
+        if name in ttft:
+            checks.append(part(f"mean TTFT {name}: median error", ttft[name]["median"]))
+            checks.append(part(f"mean TTFT {name}: 80 % intervals covered", ttft[name]["covered"]))
+    checks += _of_split(_figures(found["intervals_split"]))
+    offers = split_figures(crossed.points, load_step_times(), np.random.default_rng(_SEED))
     for name, figures in offers.items():
         if name != "TPOT":
-            checks.append(part(f"split as an offer, fitted to: {name}: median error", figures["median"]))
+            checks.append(part(f"split as an offer: {name}: median error", figures["median"]))
     others = ("split_assumed_workers", "intervals_split")
     return Point(
         2,
@@ -114,8 +122,9 @@ def tpot_unseen(evidence: StepEvidence) -> Point:
         tuple(checks),
         {
             **{f"by {name}": rows for name, rows in _tables(found["by"]).items()},
-            "others": {**{name: _figures(found[name]) for name in others}, "mean TTFT": ttft},
+            "mean TTFT": ttft,
             "split as an offer": offers,
+            "others": {name: _figures(found[name]) for name in others},
         },
         ("errors are parts of what was measured; bias is the median with its sign",),
     )
@@ -166,6 +175,13 @@ def context_factors() -> Point:
             "the batch is limited to 512, as nobody publishes it; error_cache_only is without that limit",
         ),
     )
+
+
+def _of_split(intervals: Figures) -> list[Check]:
+    """Return the coverage of disaggregated rows, unless there are none."""
+    if "covered" not in intervals:
+        return []
+    return [between("80 % intervals, disaggregated: covered", intervals["covered"], 0.75, 0.85)]
 
 
 def _is_quick(row: SiliconRow) -> bool:

@@ -135,7 +135,9 @@ def calibrate(
     work = work_of(records)
     rows, target, sd = _equations(records, work, shape)
     if shape is None:
-        typical = float(np.median((records.duration_s - records.ttft_s) / np.maximum(work.steps, 1.0)))
+        windows = records.duration_s - records.ttft_s
+        timed = (work.steps > 0) & (windows > 0)
+        typical = float(np.median(windows[timed] / work.steps[timed]))
         scales = typical / np.array([1.0, 10.0, 10_000.0, 1_000.0, 0.1])
         mean, prior_sd = np.zeros(5), 3.0 * scales
     else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread
 from entrepot.tokenomics.deployment import Deployment
@@ -64,7 +65,7 @@ def calibrated(
         scales = np.clip(scales + np.clip(move, -1.0, 1.0), _LEAST, _MOST)
         if np.max(np.abs(move)) < _ENOUGH:
             break
-    return DeploymentCoefficients(_scaled(known.values, scales), CALIBRATED, known.is_seen)
+    return replace(known, values=_scaled(known.values, scales), spread=CALIBRATED)
 
 
 def loads_at(points: Sequence[LoadPoint]) -> Loads:

@@ -17,6 +17,7 @@ from entrepot.domain.errors import DataError
 from entrepot.tokenomics.deployment import TYPICAL, Deployment
 from entrepot.tokenomics.hardware import Hardware
 from entrepot.tokenomics.measured_point import shape_key
+from entrepot.tokenomics.operating_point import USUAL_WAITS
 from entrepot.tokenomics.step_fit import HIGHEST, LOWEST
 from entrepot.tokenomics.step_terms import TERMS, Floats
 
@@ -24,7 +25,7 @@ FACTORS = ("backend", "generation", "system", "model", "precision", "mode")
 """What coefficients depend on, as far as it was measured."""
 
 FEW_SERIES = 20.0  # at as many series a group's own errors count as much as everybody's
-_LITTLE = 4.0  # series at which an interval is twice as wide as its own errors say
+_LITTLE = 0.5  # of one series an interval is half as wide again; the error of the mode is in it besides
 ASSUMED_MODE = "decode, assumed"
 
 
@@ -41,14 +42,33 @@ class Spread(Struct, frozen=True, kw_only=True):
     rows: int = 0
 
 
+class FirstToken(Struct, frozen=True, kw_only=True):
+    """How the first token of an engine waits, beyond what its steps explain.
+
+    `waits` are how often mean TTFT of a closed loop holds each of `operating_point.WAITS`. `simulated` are
+    how often TTFT holds what `engine.simulate` says of it, a step, and a second: engines look for new
+    requests every few steps, and send tokens in packets. Each with how far measurements were from it.
+    """
+
+    waits: tuple[float, ...]
+    spread: Spread
+    simulated: tuple[float, ...] = (1.0, 0.0, 0.0)
+    simulated_spread: Spread
+
+
+NO_SPREAD = Spread(low=1.0, high=1.0)
+UNFITTED = FirstToken(waits=USUAL_WAITS, spread=NO_SPREAD, simulated_spread=NO_SPREAD)
+"""Of all engines, while nothing is known yet of any."""
+
+
 class StepCoefficients(Struct, frozen=True, kw_only=True):
     """What `scripts/fit_step_times.py` makes of measurements.
 
     `overall` and `base` are logarithms of coefficients by term, fitted without and with effects; `effects`
     what a level of a factor adds to them; `versions` the logarithm of a factor of the whole step by
-    `version_key`. `series` counts how many measured series each level had. `spreads` are by
-    `system|backend`, of TPOT; `unseen` is that of devices and models which were left out; `first_token`
-    that of TTFT.
+    `version_key`. `series` counts how many measured series each level had. `spreads` are by `spread_key`,
+    of TPOT, and by mode alone; `unseen` is that of devices and models which were left out. `first_tokens` are
+    by backend.
     """
 
     terms: tuple[str, ...]
@@ -60,7 +80,7 @@ class StepCoefficients(Struct, frozen=True, kw_only=True):
     spreads: Mapping[str, Spread]
     everything: Spread
     unseen: Spread
-    first_token: Spread
+    first_tokens: Mapping[str, FirstToken]
     source: str = ""
 
     def of(self, deployment: Deployment, *, is_assumed: bool = False) -> DeploymentCoefficients:
@@ -72,8 +92,10 @@ class StepCoefficients(Struct, frozen=True, kw_only=True):
             raise DataError("the step-time coefficients are for other terms; run scripts/fit_step_times.py")
         levels = levels_of(deployment, is_assumed=is_assumed)
         seen = self.series
+        first = self.first_tokens.get(deployment.backend) or self.first_tokens.get(TYPICAL, UNFITTED)
         if levels["system"] not in seen["system"] or levels["model"] not in seen["model"]:
-            return DeploymentCoefficients(np.exp(np.clip(self.overall, LOWEST, HIGHEST)), self.unseen, False)
+            values = np.exp(np.clip(self.overall, LOWEST, HIGHEST))
+            return DeploymentCoefficients(values, self.unseen, first, False)
         total = np.array(self.base)
         for factor, level in levels.items():
             effect = self.effects.get(factor, {}).get(level)
@@ -81,7 +103,8 @@ class StepCoefficients(Struct, frozen=True, kw_only=True):
                 total += np.array(effect)
         shift = self.versions.get(version_key(deployment), 0.0)
         values = np.exp(np.clip(total, LOWEST, HIGHEST) + shift)
-        return DeploymentCoefficients(values, self.spreads.get(spread_key(deployment), self.everything), True)
+        spread = spread_for(self.spreads, deployment, self.everything)
+        return DeploymentCoefficients(values, spread, first, True)
 
 
 class DeploymentCoefficients(Struct, frozen=True):
@@ -92,6 +115,7 @@ class DeploymentCoefficients(Struct, frozen=True):
 
     values: Floats
     spread: Spread
+    first_token: FirstToken
     is_seen: bool
 
 
@@ -130,7 +154,13 @@ def version_key(deployment: Deployment) -> str:
 
 def spread_key(deployment: Deployment) -> str:
     """Return what the errors of a deployment are known by."""
-    return f"{deployment.hardware.name}|{deployment.backend}"
+    return f"{deployment.hardware.name}|{deployment.backend}|{deployment.mode}"
+
+
+def spread_for(spreads: Mapping[str, Spread], deployment: Deployment, everything: Spread) -> Spread:
+    """Return the errors of a deployment: its own, else those of its mode, else everybody's."""
+    own = spreads.get(spread_key(deployment))
+    return own or spreads.get(deployment.mode, everything)
 
 
 def spread_of(residuals: Floats, weight: Floats, *, series: int, everything: Spread | None = None) -> Spread:

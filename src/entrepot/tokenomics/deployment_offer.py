@@ -7,19 +7,23 @@ read, which for windows and sparse attention counts too much of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from entrepot.tokenomics.batching import Batching, Engine
+from entrepot.tokenomics.batching import Spread as Spreading
 from entrepot.tokenomics.clock import PIECE_TOKENS
-from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread, StepCoefficients
+from entrepot.tokenomics.coefficients import DeploymentCoefficients, StepCoefficients
 from entrepot.tokenomics.deployment import Deployment, refuse_memory
+from entrepot.tokenomics.first_token import engine_of, seen_by_users
 from entrepot.tokenomics.frontier import Loads, Times, whole_replica
 from entrepot.tokenomics.load import PricedReplica
 from entrepot.tokenomics.operating_point import Loads as Prompts
 from entrepot.tokenomics.operating_point import mean_steps
 from entrepot.tokenomics.price import Array
+from entrepot.tokenomics.slo_capacity import Service
 from entrepot.tokenomics.step_terms import PROMPT_TERMS, TERMS, StepLoad, term_scales, terms
 from entrepot.tokenomics.step_time import StepTime
 
@@ -36,7 +40,6 @@ class DeploymentOffer:
 
     deployment: Deployment
     known: DeploymentCoefficients
-    first_token: Spread
     usd_per_gpu_hour: float
 
     @classmethod
@@ -46,7 +49,7 @@ class DeploymentOffer:
         Raises: ConfigError when the hardware has no price for the tier.
         """
         hour_usd = deployment.hardware.hour_usd(tier)
-        return cls(deployment, coefficients.of(deployment), coefficients.first_token, hour_usd)
+        return cls(deployment, coefficients.of(deployment), hour_usd)
 
     @property
     def name(self) -> str:
@@ -55,6 +58,11 @@ class DeploymentOffer:
         sizes = {"tp": of.tp, "pp": of.pp, "dp": of.dp, "ep": of.ep}
         layout = " ".join(f"{key}{size}" for key, size in sizes.items() if size > 1 or key == "tp")
         return f"{of.hardware.name} {layout} {of.precision}{assumption(of)}"
+
+    @property
+    def model(self) -> str:
+        """Return the name of the model."""
+        return self.deployment.architecture.name
 
     @property
     def usd_per_hour_by_tier(self) -> dict[str, float]:
@@ -83,9 +91,31 @@ class DeploymentOffer:
         return PricedReplica(StepTime.of(self.deployment, self.known.values), self.usd_per_hour)
 
     def engine(self, *, batching: Batching | None = None, replicas: int = 1) -> Engine:
-        """Return so many replicas to be simulated; with the usual limits of a scheduler unless given."""
-        clock = StepTime.of(self.deployment, self.known.values)
-        return Engine(clock=clock, batching=batching or Batching(), replicas=replicas)
+        """Return so many replicas to be simulated; with the usual limits of a scheduler unless given.
+
+        Requests go to the replica that has fewest.
+        """
+        usual = engine_of(self.deployment, StepTime.of(self.deployment, self.known.values))
+        return replace(
+            usual,
+            batching=batching or usual.batching,
+            replicas=replicas,
+            spread=Spreading.LEAST_LOADED,
+        )
+
+    def service(self, *, replicas: int = 1, is_cautious: bool = False) -> Service:
+        """Return the engine of so many replicas, and how users see its runs."""
+        engine = self.engine(replicas=replicas)
+        return Service(
+            engine,
+            partial(
+                seen_by_users,
+                known=self.known,
+                clock=engine.clock,
+                groups=self.deployment.dp,
+                is_cautious=is_cautious,
+            ),
+        )
 
     def times(self, loads: Loads) -> Times:
         """Return latencies and the replica's seconds at operating points."""
@@ -102,7 +132,7 @@ class DeploymentOffer:
         more = cached / np.maximum(uncached + output / 2, _LEAST)
         held_s = more * (parts[:, _KV] + parts[:, _ATTENTION])
         tpot_s = mean.tpot_s + held_s + others * across_s / per_request
-        ttft_s = mean.ttft_s + held_s + across_s
+        ttft_s = mean.ttft_s(self.known.first_token.waits) + held_s + across_s
         pool = whole_replica(
             self.usd_per_hour,
             loads,
@@ -114,7 +144,7 @@ class DeploymentOffer:
         return Times(
             ttft_s=ttft_s,
             tpot_s=tpot_s,
-            ttft_high_s=ttft_s * self.first_token.high,
+            ttft_high_s=ttft_s * self.known.first_token.spread.high,
             tpot_high_s=tpot_s * self.known.spread.high,
             fits=loads.batch <= sequences_held(self.deployment, uncached + cached, output),
             pools=(pool,),

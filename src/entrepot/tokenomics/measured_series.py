@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,7 @@ from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.measured_point import MeasuredPoint, shape_key
 from entrepot.tokenomics.operating_point import Loads, MeanSteps, mean_steps
 from entrepot.tokenomics.step_fit import Sample
-from entrepot.tokenomics.step_terms import TERMS, Floats
+from entrepot.tokenomics.step_terms import Floats
 
 NEARLY_EQUAL = 0.01  # TPOT within this part at the same operating point is one measurement
 ASSUMED_WEIGHT = 0.25  # of rows whose layout was assumed
@@ -122,15 +123,19 @@ def sample_of(points: Sequence[MeasuredPoint], weight: Floats, of: CoefficientsO
 
 def mean_steps_of(points: Sequence[MeasuredPoint], of: CoefficientsOf) -> MeanSteps:
     """Return the mean steps at measured operating points. Shapes: n points."""
-    count = len(points)
-    nothing = np.zeros(count)
-    found = MeanSteps(nothing, np.zeros((count, len(TERMS))), nothing.copy(), nothing.copy(), nothing > 0)
+    found = []
     for members in _by(points, _deployment_key).values():
         first = points[members[0]]
         mean = mean_steps(first.deployment, of(first), loads_of(points, members))
-        found.decoding[members], found.parts[members] = mean.decoding, mean.parts
-        found.tpot_s[members], found.ttft_s[members] = mean.tpot_s, mean.ttft_s
-    return found
+        found.append((members, mean))
+    return joined(found)
+
+
+def joined(parts: Sequence[tuple[Sequence[int], MeanSteps]]) -> MeanSteps:
+    """Return the mean steps of n points from those of parts of them, each with the places of its points."""
+    order = np.argsort(np.concatenate([members for members, _ in parts]))
+    names = [field.name for field in fields(MeanSteps)]
+    return MeanSteps(*(np.concatenate([getattr(mean, name) for _, mean in parts])[order] for name in names))
 
 
 def loads_of(points: Sequence[MeasuredPoint], members: Sequence[int]) -> Loads:

@@ -8,6 +8,7 @@ steps take, which depends on how many are being answered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +26,12 @@ from entrepot.tokenomics.step_terms import (
     terms,
 )
 
-OWN, STEPS, BURST = 0.89, 10.6, 0.083
-"""How often mean TTFT holds the time of reading a prompt alone, a step per piece, and the prompts of all
-requests at once: runs begin with a burst of them. Fitted with the shipped coefficients to the 2,215 rows of
-silicon_measured.csv that are aggregated and whose cache is not full (least Huber loss of logarithms, which
-leaves a median error of 35 %); mean TTFT is queueing, so that its interval is wide."""
+USUAL_WAITS = (0.89, 10.6, 0.083, 0.0)
+"""How often mean TTFT holds each of `WAITS` while the batch is found: of all engines together, fitted to the
+2,215 rows of silicon_measured.csv that are aggregated and whose cache is not full. What TTFT is then said to
+be has those of its engine (`first_token`)."""
+WAITS = ("reading its prompt alone", "a step per piece", "the prompts of all at once", "a second")
+"""What mean TTFT of a closed loop is a sum of; its runs begin with a burst, so that the third is in it."""
 _NEARLY = 1e-3
 _ROUNDS = 12  # halves its error in each; 12 leave less than the model's own
 _IS_PROMPT = np.array([name in PROMPT_TERMS for name in TERMS])
@@ -52,15 +54,21 @@ class Loads:
 class MeanSteps:
     """What the steps of operating points do on average, and what that takes.
 
-    Shapes: (n,), and (n, len(TERMS)) of `parts`, in seconds at peak per output token. Units: sequences,
-    seconds.
+    Shapes: (n,), (n, len(TERMS)) of `parts`, in seconds at peak per output token, and (n, len(WAITS)) of
+    `waits`. Units: sequences, seconds. `queue_s` is what a request waits at least where the engine has no
+    time left for more.
     """
 
     decoding: Floats
     parts: Floats
     tpot_s: Floats
-    ttft_s: Floats
+    waits: Floats
+    queue_s: Floats
     is_full: NDArray[np.bool_]
+
+    def ttft_s(self, waits: Sequence[float]) -> Floats:
+        """Return mean TTFT when it holds so many times each of `WAITS`. Shapes: (len(WAITS),) to (n,)."""
+        return np.maximum(self.waits @ np.asarray(waits, dtype=np.float64), self.queue_s)
 
 
 def mean_steps(deployment: Deployment, weights: Floats, loads: Loads) -> MeanSteps:
@@ -78,12 +86,13 @@ def mean_steps(deployment: Deployment, weights: Floats, loads: Loads) -> MeanSte
     mean = state.at(decoding)
     for _ in range(_ROUNDS):
         answer_s = loads.output_tokens * mean.tpot_s
-        share = answer_s / (answer_s + mean.ttft_s)
+        share = answer_s / (answer_s + mean.ttft_s(USUAL_WAITS))
         decoding = 0.5 * (decoding + np.clip(loads.concurrency * share, least, room))
         mean = state.at(decoding)
     is_full = decoding >= room * (1 - _NEARLY)
-    waits_s = loads.concurrency / state.most_requests_per_s(mean) - loads.output_tokens * mean.tpot_s
-    return MeanSteps(decoding, mean.parts, mean.tpot_s, np.maximum(mean.ttft_s, waits_s), is_full)
+    no_time_s = loads.concurrency / state.most_requests_per_s(mean) - loads.output_tokens * mean.tpot_s
+    queue_s = np.maximum(mean.queue_s, no_time_s)
+    return MeanSteps(decoding, mean.parts, mean.tpot_s, mean.waits, queue_s, is_full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +109,17 @@ class _State:
         parts = _mean_parts(self.scales, self.loads, decoding, with_prompts=self.with_prompts)
         tpot_s: Floats = parts @ self.weights
         own_s = _prompt_s(self.scales, self.weights, self.loads, decoding)
-        ttft_s = own_s + tpot_s  # of a split deployment: read elsewhere, as fast as here, and handed over
+        nothing = np.zeros_like(decoding)
         if self.with_prompts:
             pieces = np.ceil(self.loads.prompt_tokens / PIECE_TOKENS)
-            ttft_s = OWN * self.scales.groups * own_s + STEPS * pieces * self._quiet_s(parts)
-            ttft_s += BURST * self.loads.concurrency * own_s
-        return MeanSteps(decoding, parts, tpot_s, ttft_s, np.zeros(decoding.shape, dtype=np.bool_))
+            burst_s = self.loads.concurrency * own_s
+            waits = np.stack(
+                [self.scales.groups * own_s, pieces * self._quiet_s(parts), burst_s, nothing + 1.0], axis=1
+            )
+            queue_s = nothing
+        else:  # read elsewhere, as fast as here, and handed over
+            waits, queue_s = np.zeros((len(decoding), len(WAITS))), own_s + tpot_s
+        return MeanSteps(decoding, parts, tpot_s, waits, queue_s, np.zeros(decoding.shape, dtype=np.bool_))
 
     def most_requests_per_s(self, mean: MeanSteps) -> Floats:
         """Return the requests/s of a batch at which the engine has no time left: prompts, then steps."""
@@ -165,5 +179,6 @@ def _reading(scales: TermScales, weights: Floats, loads: Loads) -> MeanSteps:
         terms(scales, StepLoad(nothing, nothing, tokens, tokens * loads.prompt_tokens / 2)) * pieces[:, None]
     )
     seconds = parts @ weights
-    waits = np.maximum(loads.concurrency, 1.0)
-    return MeanSteps(nothing, parts, nothing, seconds * waits, waits > 1.0)
+    waiting = np.maximum(loads.concurrency, 1.0)
+    no_waits = np.zeros((len(seconds), len(WAITS)))
+    return MeanSteps(nothing, parts, nothing, no_waits, seconds * waiting, waiting > 1.0)

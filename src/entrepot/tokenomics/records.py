@@ -44,6 +44,8 @@ class Records:
             raise ValueError("every record needs 0 < ttft_s ≤ duration_s: leave failed requests out")
         if self.prompt_tokens.min() < 1 or self.output_tokens.min() < 1:
             raise ValueError("every record needs a prompt and an output token")
+        if not np.any((self.output_tokens > 1) & (self.duration_s > self.ttft_s)):
+            raise ValueError("no record has a second output token later than its first: no step is timed")
 
     @property
     def first_s(self) -> Floats:

@@ -1,6 +1,8 @@
 """What a simulated run shows: times per request, distributions, throughput and goodput."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,6 +88,22 @@ class Run:
     def utilisation(self) -> float:
         """Return the part of the duration in which replicas computed, of all together."""
         return self.busy_s / (self.duration_s * self.replicas) if self.duration_s else 0.0
+
+    def part(self, first: int, end: int) -> Run:
+        """Return the run as its requests from `first` to before `end` saw it; totals stay those of all."""
+        requests, places = self.requests, slice(first, end)
+        return replace(
+            self,
+            requests=Requests(
+                requests.arrival_s[places],
+                requests.prompt_tokens[places],
+                requests.output_tokens[places],
+                requests.cached_tokens[places],
+            ),
+            arrival_s=self.arrival_s[places],
+            first_s=self.first_s[places],
+            finished_s=self.finished_s[places],
+        )
 
     def goodput(self, limits: Limits) -> float:
         """Return requests per second that met every limit; those refused count as missed. Units: 1/s."""

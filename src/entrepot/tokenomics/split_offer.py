@@ -8,6 +8,7 @@ thousand times as long, and both are held to each other by a test.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -18,19 +19,21 @@ from entrepot.tokenomics.coefficients import DeploymentCoefficients, StepCoeffic
 from entrepot.tokenomics.coefficients import Spread as ErrorSpread
 from entrepot.tokenomics.deployment import REFERENCE_CONTEXT, Deployment, refuse_memory
 from entrepot.tokenomics.deployment_offer import assumption, sequences_held
+from entrepot.tokenomics.first_token import seen_by_users
 from entrepot.tokenomics.frontier import Loads, PoolSeconds, Times
 from entrepot.tokenomics.price import Array
 from entrepot.tokenomics.reading import Reading, Workers, reading_of
+from entrepot.tokenomics.slo_capacity import Service
 from entrepot.tokenomics.split_replica import SplitReplica
 from entrepot.tokenomics.step_terms import TERMS, StepLoad, TermScales, term_scales, terms
 
-ON_THE_WAY_S, BURST = 0.2, 0.17
-"""Seconds that a request spends in a router and in handing over besides bytes, and how often mean TTFT holds
-the time of reading the prompts of all requests at once: runs begin with a burst of them. The nearest on a
-coarse grid to the 341 rows of silicon_measured.csv that are split and say how many workers there were: a
-median error of 40 % of TTFT, 8 % of requests/s. Without them (0, 0) it is 83 % and 13 %."""
-FIRST_TOKEN = ErrorSpread(low=0.6, high=4.4, rows=341)
-"""Between which factors of it 80 % of the mean TTFT of those rows lie, which were fitted to."""
+FIRST_TOKEN, SIMULATED = (
+    ErrorSpread(low=0.94, high=6.4, rows=341),
+    ErrorSpread(low=0.73, high=6.8, rows=341),
+)
+"""Between which factors of mean TTFT in closed form, and simulated, 80 % of measurements lie: those of
+silicon_measured.csv that are split and say how many workers there were (`validation.split` finds them). How
+first tokens wait was fitted to engines that read and answer (`first_token`): of split ones most are later."""
 _KV = TERMS.index("kv")
 _HALVINGS = 50  # of at most a few thousand requests: to a float's digits
 _LEAST = 1e-9  # of sequences, where they divide
@@ -46,7 +49,6 @@ class SplitOffer:
 
     prefill: Workers
     decode: Workers
-    first_token: ErrorSpread = FIRST_TOKEN
 
     def __post_init__(self) -> None:
         """Refuse two models."""
@@ -84,6 +86,11 @@ class SplitOffer:
         return f"{reads.hardware.name} {before} → {after}{assumption(writes)}"
 
     @property
+    def model(self) -> str:
+        """Return the name of the model."""
+        return self.decode.deployment.architecture.name
+
+    @property
     def gpus(self) -> int:
         """Return the devices of both pools."""
         return self.prefill.gpus + self.decode.gpus
@@ -105,8 +112,10 @@ class SplitOffer:
 
     @property
     def known(self) -> DeploymentCoefficients:
-        """Return the coefficients that TPOT hangs on: those of the decode workers."""
-        return self.decode.known
+        """Return the coefficients that TPOT hangs on, and how first tokens wait: of the decode workers."""
+        known = self.decode.known
+        first = replace(known.first_token, spread=FIRST_TOKEN, simulated_spread=SIMULATED)
+        return replace(known, first_token=first)
 
     @property
     def refusal(self) -> str | None:
@@ -162,19 +171,28 @@ class SplitOffer:
             replicas=self.decode.count * replicas,
             spread=Spread.LEAST_LOADED,
             prefill=prefill,
-            request_s=ON_THE_WAY_S,
+        )
+
+    def service(self, *, replicas: int = 1, is_cautious: bool = False) -> Service:
+        """Return the engine of so many replicas, and how users see its runs."""
+        engine = self.engine(replicas=replicas)
+        return Service(
+            engine,
+            partial(
+                seen_by_users, known=self.known, clock=self.prefill.clock, groups=1, is_cautious=is_cautious
+            ),
         )
 
     def times(self, loads: Loads) -> Times:
         """Return latencies and each pool's seconds at operating points.
 
         Approximate mean value analysis of two stations (Schweitzer's: of what is there with N requests an
-        arrival sees the part (N − 1) / N): prompts wait for workers and are read (`reading`), also in the
-        burst with which runs begin, their KV is handed over, and the decode workers answer all at once,
-        evenly spread, in steps that take longer the more decode on each. The number that decode is the one
-        at which those and the others add up to N, and TTFT what Little's law leaves: beyond what can be read
-        or held, waiting. Batches that the decode workers' cache cannot hold do not fit, nor prompts that no
-        prefill worker can.
+        arrival sees the part (N − 1) / N). Prompts wait for workers and are read (`reading`), and first
+        tokens wait as in engines that do both, the burst with which runs begin included (`first_token`).
+        Then KV is handed over, and decode workers answer all at once, evenly spread, in steps that take
+        longer the more decode on each. The number that decode is the one at which those and the others add
+        up to N, and TTFT what Little's law leaves: beyond what can be read or held, waiting. Batches that
+        the decode workers' cache cannot hold do not fit, nor prompts that no prefill worker can.
         """
         loop = _Loop.of(self, loads)
         room = self.decode.count * sequences_held(self.decode.deployment, loop.prompt, loads.output_tokens)
@@ -191,7 +209,7 @@ class SplitOffer:
         return Times(
             ttft_s=ttft_s,
             tpot_s=tpot_s,
-            ttft_high_s=ttft_s * self.first_token.high,
+            ttft_high_s=ttft_s * self.known.first_token.spread.high,
             tpot_high_s=tpot_s * self.known.spread.high,
             fits=is_held & reads,
             pools=(
@@ -208,9 +226,9 @@ class _Loop:
     loads: Loads
     workers: int
     scales: TermScales
-    weights: Array
+    known: DeploymentCoefficients
     reading: Reading
-    away_s: Array
+    transfer_s: Array
     prompt: Array
 
     @classmethod
@@ -221,9 +239,9 @@ class _Loop:
             loads=loads,
             workers=offer.decode.count,
             scales=term_scales(offer.decode.deployment),
-            weights=offer.decode.known.values,
+            known=offer.decode.known,
             reading=reading_of(offer.prefill, loads.uncached_tokens, loads.cached_tokens),
-            away_s=ON_THE_WAY_S + offer.transfer_s + offer.transfer_token_s * prompt,
+            transfer_s=offer.transfer_s + offer.transfer_token_s * prompt,
             prompt=prompt,
         )
 
@@ -235,15 +253,18 @@ class _Loop:
         """Return the seconds of the parts of a step when so many decode in all: (n, len(TERMS))."""
         each, nothing = self.each(decoding), np.zeros_like(decoding)
         held = each * (self.prompt + self.loads.output_tokens / 2)
-        parts: Array = terms(self.scales, StepLoad(each, held, nothing, nothing)) * self.weights
+        parts: Array = terms(self.scales, StepLoad(each, held, nothing, nothing)) * self.known.values
         return parts
 
     def requests(self, decoding: Array) -> Array:
         """Return the requests in the loop when so many decode; infinite where that many cannot be read."""
-        rate = decoding / (self.loads.output_tokens * self.step_parts(decoding).sum(axis=1))
+        step_s = self.step_parts(decoding).sum(axis=1)
+        rate = decoding / (self.loads.output_tokens * step_s)
         seen = 1.0 - 1.0 / np.maximum(self.loads.batch, 1.0)
-        burst_s = BURST * self.loads.batch * self.reading.least_s / self.reading.workers
-        ttft_s = self.away_s + self.reading.latency_s(rate, seen) + burst_s
+        own, steps, burst, second = self.known.first_token.waits
+        burst_s = self.loads.batch * self.reading.least_s / self.reading.workers
+        ttft_s = own * self.reading.latency_s(rate, seen) + steps * step_s + burst * burst_s + second
+        ttft_s += self.transfer_s
         return np.where(rate > self.reading.most_per_s, np.inf, decoding + rate * ttft_s)
 
     def solved(self, room: Array) -> tuple[Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:

@@ -10,21 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.tokenomics.coefficients import (
     FACTORS,
+    NO_SPREAD,
+    DeploymentCoefficients,
     Spread,
     StepCoefficients,
     levels_of,
     spread_key,
     spread_of,
 )
+from entrepot.tokenomics.first_token import first_tokens_of, fit_first_tokens
 from entrepot.tokenomics.measured_point import MeasuredPoint
-from entrepot.tokenomics.measured_series import CoefficientsOf, Groups, mean_steps_of, sample_of
+from entrepot.tokenomics.measured_series import CoefficientsOf, Groups, joined, mean_steps_of, sample_of
+from entrepot.tokenomics.operating_point import MeanSteps
 from entrepot.tokenomics.step_fit import PRIORS, fit
 from entrepot.tokenomics.step_terms import TERMS, Floats
 
-_NO_SPREAD = Spread(low=1.0, high=1.0)
 _DIGITS = 4  # of logarithms: a hundredth of a percent
 
 
@@ -53,58 +57,60 @@ def fit_coefficients(
 
 def of_point(coefficients: StepCoefficients) -> CoefficientsOf:
     """Return what gives the coefficients of a measured point's deployment."""
-    return lambda point: coefficients.of(point.deployment, is_assumed=bool(point.assumed)).values
+    return lambda point: _known(coefficients, point).values
 
 
-class HeldOut(Struct, frozen=True):
-    """Predictions of measurements by fits that saw no other of their part, and those fits by part.
+def _known(coefficients: StepCoefficients, point: MeasuredPoint) -> DeploymentCoefficients:
+    return coefficients.of(point.deployment, is_assumed=bool(point.assumed))
 
-    Shapes: n points. Units: seconds.
+
+class HeldOut(Struct, frozen=True, eq=False):
+    """Predictions of measurements by fits that saw no other of their part.
+
+    Shapes: n points, of all.
     """
 
-    tpot_s: Floats
-    ttft_s: Floats
-    fits: Mapping[str, StepCoefficients]
+    mean: MeanSteps
+    known: tuple[DeploymentCoefficients, ...]
+
+    @property
+    def tpot_s(self) -> Floats:
+        """Return TPOT as predicted: (n,), s."""
+        return self.mean.tpot_s
 
 
 def held_out(points: Sequence[MeasuredPoint], parts: Sequence[str], *, has_effects: bool = True) -> HeldOut:
-    """Return TPOT and TTFT of every measurement, each predicted by a fit that saw no other of its part.
+    """Return the mean steps of every measurement, each predicted by a fit that saw no other of its part.
 
     Shapes: n points, the part of each. Devices and models that were never seen have no effects:
     `has_effects` off gives the same for them in a tenth of the time.
     """
-    tpot_s, ttft_s = np.zeros(len(points)), np.zeros(len(points))
-    fits: dict[str, StepCoefficients] = {}
+    means, known = [], {}
     for part in sorted(set(parts)):
         outside = [point for point, own in zip(points, parts, strict=True) if own != part]
         at = [index for index, own in enumerate(parts) if own == part]
-        fits[part] = fit_coefficients(outside, has_effects=has_effects)
-        mean = mean_steps_of([points[index] for index in at], of_point(fits[part]))
-        tpot_s[at], ttft_s[at] = mean.tpot_s, mean.ttft_s
-    return HeldOut(tpot_s, ttft_s, fits)
+        found = fit_coefficients(outside, has_effects=has_effects)
+        means.append((at, mean_steps_of([points[index] for index in at], of_point(found))))
+        known.update({index: _known(found, points[index]) for index in at})
+    return HeldOut(joined(means), tuple(known[index] for index in range(len(points))))
 
 
-def fit_step_times(points: Sequence[MeasuredPoint], *, source: str) -> StepCoefficients:
+def fit_step_times(
+    points: Sequence[MeasuredPoint], *, source: str, rng: np.random.Generator
+) -> StepCoefficients:
     """Return coefficients with their errors out of sample: what is shipped."""
     groups = Groups(points)
     found = fit_coefficients(points, groups)
-    unseen = held_out(points, [str(fold) for fold in groups.folds(points)])
+    folds = [str(fold) for fold in groups.folds(points)]
+    unseen = held_out(points, folds)
     spreads, everything = spreads_of(points, groups, unseen.tpot_s)
-    whole = [index for index, point in enumerate(points) if not point.is_split]
-    first = np.array([points[index].ttft_s for index in whole]) / unseen.ttft_s[whole]
-    return StepCoefficients(
-        terms=TERMS,
-        overall=found.overall,
-        base=found.base,
-        effects=found.effects,
-        versions=found.versions,
-        series=found.series,
+    seen = first_tokens_of(points, unseen.mean, unseen.known, rng)
+    return replace(
+        found,
         spreads=spreads,
         everything=everything,
-        unseen=unseen_spread([points[index] for index in whole]),
-        first_token=spread_of(
-            np.log(first), groups.weight[whole], series=len({groups.series[i] for i in whole})
-        ),
+        unseen=unseen_spread([point for point in points if not point.is_split]),
+        first_tokens=fit_first_tokens(seen, groups, folds).by_backend,
         source=source,
     )
 
@@ -112,17 +118,22 @@ def fit_step_times(points: Sequence[MeasuredPoint], *, source: str) -> StepCoeff
 def spreads_of(
     points: Sequence[MeasuredPoint], groups: Groups, tpot_s: Floats
 ) -> tuple[dict[str, Spread], Spread]:
-    """Return the errors by system and backend, and of all.
+    """Return the errors by `spread_key` and by mode, and of all.
 
     Shapes: n points; (n,) seconds predicted unseen.
     """
     residuals = np.log([point.tpot_s for point in points]) - np.log(tpot_s)
     certain = [index for index, point in enumerate(points) if not point.assumed]
     everything = _spread(residuals, groups, certain, None)
+    by_mode: dict[str, list[int]] = {}
     by_key: dict[str, list[int]] = {}
     for index in certain:
+        by_mode.setdefault(points[index].deployment.mode, []).append(index)
         by_key.setdefault(spread_key(points[index].deployment), []).append(index)
-    spreads = {key: _spread(residuals, groups, by_key[key], everything) for key in sorted(by_key)}
+    spreads = {mode: _spread(residuals, groups, by_mode[mode], everything) for mode in sorted(by_mode)}
+    for key in sorted(by_key):
+        of_mode = spreads[points[by_key[key][0]].deployment.mode]
+        spreads[key] = _spread(residuals, groups, by_key[key], of_mode)
     return spreads, everything
 
 
@@ -166,9 +177,9 @@ def _coefficients(
         versions={version: round(shift, _DIGITS) for version, shift in versions.items()},
         series={factor: {level: len(at) for level, at in sorted(seen[factor].items())} for factor in FACTORS},
         spreads={},
-        everything=_NO_SPREAD,
-        unseen=_NO_SPREAD,
-        first_token=_NO_SPREAD,
+        everything=NO_SPREAD,
+        unseen=NO_SPREAD,
+        first_tokens={},
     )
 
 

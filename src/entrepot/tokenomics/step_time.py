@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from entrepot.tokenomics.coefficients import DeploymentCoefficients, Spread, StepCoefficients
+from entrepot.tokenomics.coefficients import DeploymentCoefficients, StepCoefficients
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.operating_point import Loads, MeanSteps, mean_steps
 from entrepot.tokenomics.step_terms import LEAST_PIECE, TERMS, Floats, TermScales, term_scales
@@ -141,16 +141,14 @@ class OperatingPoints:
 
 def operating_points(deployment: Deployment, coefficients: StepCoefficients, loads: Loads) -> OperatingPoints:
     """Return the operating points of a deployment at loads, with their intervals."""
-    known = coefficients.of(deployment)
-    return points_of(deployment, known, loads, first_token=coefficients.first_token)
+    return points_of(deployment, coefficients.of(deployment), loads)
 
 
-def points_of(
-    deployment: Deployment, known: DeploymentCoefficients, loads: Loads, *, first_token: Spread
-) -> OperatingPoints:
+def points_of(deployment: Deployment, known: DeploymentCoefficients, loads: Loads) -> OperatingPoints:
     """Return the operating points of a deployment whose coefficients are known."""
     mean: MeanSteps = mean_steps(deployment, known.values, loads)
-    cycle_s = mean.ttft_s + loads.output_tokens * mean.tpot_s
+    ttft_s = mean.ttft_s(known.first_token.waits)
+    cycle_s = ttft_s + loads.output_tokens * mean.tpot_s
     requests = loads.concurrency / cycle_s
     output = requests * loads.output_tokens
     return OperatingPoints(
@@ -158,9 +156,9 @@ def points_of(
         tpot_s=mean.tpot_s,
         tpot_low_s=mean.tpot_s * known.spread.low,
         tpot_high_s=mean.tpot_s * known.spread.high,
-        ttft_s=mean.ttft_s,
-        ttft_low_s=mean.ttft_s * first_token.low,
-        ttft_high_s=mean.ttft_s * first_token.high,
+        ttft_s=ttft_s,
+        ttft_low_s=ttft_s * known.first_token.spread.low,
+        ttft_high_s=ttft_s * known.first_token.spread.high,
         requests_per_s=requests,
         output_tokens_per_s=output,
         output_tokens_per_s_gpu=output / deployment.gpus,

@@ -58,8 +58,7 @@ def _series(done: CrossValidation) -> list[Series]:
             continue
         rows = [loads[concurrency] for concurrency in sorted(loads)]
         first = rows[0][0]
-        plan = done.points[first].deployment
-        known = done.unseen.fits[done.folds[first]].of(plan)
+        plan, known = done.points[first].deployment, done.unseen.known[first]
         found.append(Series(plan, known, tuple(_load_point(done, same) for same in rows)))
     return found
 

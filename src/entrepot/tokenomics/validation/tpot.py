@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
-from entrepot.tokenomics.coefficients import StepCoefficients, levels_of, spread_key
+from entrepot.tokenomics.coefficients import levels_of, spread_for
 from entrepot.tokenomics.deployment import refuse_memory
 from entrepot.tokenomics.measured_point import MeasuredPoint
 from entrepot.tokenomics.measured_series import Groups, straddling_pairs
@@ -81,22 +81,12 @@ def interval_figures(done: CrossValidation, rows: Sequence[int]) -> Figures:
         spreads, everything = spreads_of(seen, Groups(seen), done.unseen.tpot_s[others])
         for at, own in enumerate(done.folds):
             if own == fold:
-                spread = spreads.get(spread_key(done.points[at].deployment), everything)
+                spread = spread_for(spreads, done.points[at].deployment, everything)
                 low[at], high[at] = spread.low, spread.high
     asked = np.array(rows, dtype=np.int64)
     predicted = done.unseen.tpot_s[asked]
     measured, weight = _measured(done.points)[asked], done.groups.weight[asked]
     return coverage_figures(measured, predicted * low[asked], predicted * high[asked], weight)
-
-
-def ttft_figures(done: CrossValidation, coefficients: StepCoefficients) -> Figures:
-    """Return the errors of mean TTFT of aggregated deployments, and the part that is in its interval."""
-    at = np.array([at for at, point in enumerate(done.points) if not point.is_split], dtype=np.int64)
-    measured = np.array([done.points[row].ttft_s for row in at])
-    predicted, weight = done.unseen.ttft_s[at], done.groups.weight[at]
-    spread = coefficients.first_token
-    covered = coverage_figures(measured, predicted * spread.low, predicted * spread.high, weight)
-    return {**error_figures(predicted, measured, weight), **covered}
 
 
 def _by(done: CrossValidation, rows: Sequence[int]) -> dict[str, dict[str, Figures]]:
