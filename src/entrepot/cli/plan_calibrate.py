@@ -103,10 +103,8 @@ def _shape(
         return None
     if model is None or gpu is None:
         raise ConfigError(("plan calibrate needs --model and --gpu together, or neither",))
-    found = options.offers_of(
-        model, [gpu], [layout], backend=backend, precision=precision, tier="rental", hardware=None
-    )
-    return options.usable(found)[0].replica().clock
+    deployed = options.Deploying(precision=precision, backend=backend)
+    return deployed.offers(model, [gpu], [layout])[0].replica().clock
 
 
 def _seen(records: Path | None, endpoint: str | None, since: str | None, data_dir: Path) -> Records:

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from entrepot.cli import plan_options as options
+from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_compare_plot import Bought, draw_deployments
 from entrepot.cli.plan_frontier import BATCHES
@@ -22,7 +23,6 @@ from entrepot.cli.tables import NOTHING, print_columns
 from entrepot.domain.durations import SECONDS_PER_DAY
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest
-from entrepot.tokenomics.deployment import TYPICAL
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.hosting import BreakEven, break_even
@@ -32,15 +32,10 @@ _OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 _API_FORM = "INPUT/OUTPUT or INPUT/CACHED/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
 
 
+@with_groups
 def compare(
     *,
-    model: options.Model,
-    gpu: options.Gpus,
-    layout: options.Layouts = None,
-    precision: options.Precision = None,
-    backend: options.Backend = TYPICAL,
-    hardware: options.HardwareFile = None,
-    tier: options.Tier = "rental",
+    deployed: options.ManyDeployments,
     request: options.Requests = None,
     ttft_s: options.Ttft = None,
     tokens_per_s: options.Speed = None,
@@ -58,23 +53,19 @@ def compare(
     """
     if plot is not None:
         drawing_of(plot)
-    offers = options.usable(
-        options.offers_of(
-            model, gpu, layout, backend=backend, precision=precision, tier=tier, hardware=hardware
-        )
-    )
+    offers = deployed.all_offers()
     (one, *more) = options.requests_of(request, shared=False)
     if more:
         raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
     listed = None if api is None else _api(api)
     with progress_bar("operating points", len(offers) * len(BATCHES)) as progress:
         points = points_of(Grid(offers, BATCHES, (one,)), progress=progress)
-    limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
+    limits = PointLimits(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     best = _best(points, limits)
     even = () if listed is None else _break_even(points, offers, best[0], one, listed)
     if plot is not None:
-        bought = Bought(deployment_name(points, best[0]), even, tier) if even else None
-        draw_deployments(points, best, limits, title=_title(model, one), bought=bought, path=plot)
+        bought = Bought(deployment_name(points, best[0]), even, deployed.tier) if even else None
+        draw_deployments(points, best, limits, title=_title(deployed.model, one), bought=bought, path=plot)
         typer.echo(f"drawn in {plot}", err=True)
     _show(points, best, even, as_json=as_json)
 
