@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import pytest
 
 from tests.cli.command_line import entrepot
@@ -21,7 +23,9 @@ def test_a_replica_has_prices_at_three_loads_by_tier() -> None:
         assert load["conservation_error"] < 1e-9
         assert load["usd_per_mtok"]["≤ 128K"]["input"] > load["usd_per_mtok"]["≤ 32K"]["input"]
         assert load["usd_per_mtok"]["any"]["input"] is None
-    assert 1 / shown["loads"]["most within the SLO"]["tpot_s"] == pytest.approx(20, rel=1e-6)
+    promised = shown["loads"]["most within the SLO"]["simulated"]
+    assert promised["met_share"] >= 0.9
+    assert 1 / promised["tpot_s"]["p90"] == pytest.approx(20, rel=0.1)
     assert shown["meeting"]["kind"] == "at capacity"
 
 
@@ -56,14 +60,59 @@ def test_capacity_sizes_a_fleet_and_says_what_is_free() -> None:
         )
     ).json
     within, full = shown["loads"]["within the SLO"], shown["loads"]["full batch"]
-    assert within["replicas"] * within["requests_per_s"] >= 30
-    assert (within["replicas"] - 1) * within["requests_per_s"] < 30
+    fleet = shown["fleet"]
+    assert fleet["replicas"] <= ceil(30 / within["requests_per_s"])
+    assert fleet["replicas"] * full["requests_per_s"] >= 30
+    assert fleet["simulated"]["met_share"] >= 0.9
     assert full["requests_per_s"] > within["requests_per_s"]
-    assert shown["freed_gpus"]["by_batching"] == (within["replicas"] - full["replicas"]) * 8
+    assert full["simulated"] is None
+    harder = ceil(30 / within["requests_per_s"]) - ceil(30 / full["requests_per_s"])
+    assert shown["freed_gpus"]["by_batching"] == harder * 8
     assert len(shown["freed_gpus"]["by_hour"]) == 24
     assert min(shown["freed_gpus"]["by_hour"]) == 0
     ran = entrepot("plan", "capacity", *R1, "--demand-per-s", "30", columns=200)
     assert "free for something else" in ran.out
+    assert "no SLO was given" in ran.out
+
+
+def test_a_load_beyond_the_capacity_is_said_to_grow_a_queue() -> None:
+    """No TTFT, no goodput: they would be those of the length of the run."""
+    asked = ("plan", "capacity", *R1, "--load-per-s", "5000")
+    given = entrepot(*asked, "--json").json["loads"]["as given"]["simulated"]
+    assert given["verdict"] == "saturated: TTFT grows with the length of the run"
+    assert given["ttft_s"]["p90"] is None
+    assert given["goodput_per_s"] is None
+    assert "as given: saturated: TTFT grows with the length of the run" in entrepot(*asked, columns=250).out
+
+
+def test_a_trace_has_its_own_lengths_and_bursts() -> None:
+    """Prompts that the cache still has are not read again, and input that is cached has its own price."""
+    asked = ("plan", "price", *ON, "--layout", "dp8_ep8", "--trace", "mooncake_conversation", "--json")
+    plain = entrepot(*asked).json["loads"]["most within the SLO"]
+    cached = entrepot(*asked, "--prefix-cache", "5000000").json["loads"]["most within the SLO"]
+    assert cached["requests_per_s"] > plain["requests_per_s"]
+    assert cached["usd_per_mtok"]["≤ 32K"]["cached input"] < cached["usd_per_mtok"]["≤ 32K"]["input"]
+
+
+def test_bursts_and_larger_shares_lower_what_is_promised() -> None:
+    """And speculative decoding raises it."""
+    asked = (
+        "plan",
+        "capacity",
+        *ON,
+        "--layout",
+        "dp8_ep8",
+        "--ttft-s",
+        "4",
+        "--tokens-per-s",
+        "20",
+        "--json",
+    )
+    rates = [
+        entrepot(*asked, *more).json["loads"]["within the SLO"]["requests_per_s"]
+        for more in ((), ("--burst", "3"), ("--share", "0.99"), ("--cautious",), ("--tokens-per-step", "2.5"))
+    ]
+    assert max(rates[1:4]) < rates[0] < rates[4]
 
 
 def test_hosting_is_compared_with_an_api_by_who_owns_the_hardware() -> None:
@@ -86,7 +135,14 @@ def test_hosting_is_compared_with_an_api_by_who_owns_the_hardware() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("price", *ON, "--layout", "dp8_ep8", "--tokens-per-s", "9000"), "missed by a lone request"),
+        (
+            ("price", *ON, "--layout", "dp8_ep8", "--tokens-per-s", "9000"),
+            "where requests hardly meet",
+        ),
+        (("capacity", *ON, "--trace", "azure_2023_conv", "--request", "1:1"), "leave --request out"),
+        (("capacity", *ON, "--trace", "nothing_like_it"), "nothing_like_it"),
+        (("capacity", *ON, "--share", "0"), "promises nothing"),
+        (("capacity", *ON, "--plot", "x.gif"), "would be drawn as .gif"),
         (("price", *ON, "--layout", "dp8_ep8", "--demand", "2"), "expected RATE@USD_PER_REQUEST"),
         (("price", "--model", "deepseek-ai/DeepSeek-R1"), "needs --fleet, or --model and --gpu"),
         (("price", *ON, "--layout", "tp2"), "nearest that fits"),

@@ -44,7 +44,8 @@ def test_a_split_replica_has_prices_at_loads() -> None:
 def test_a_fleet_of_split_replicas_is_sized() -> None:
     """As of any other."""
     shown = entrepot("plan", "capacity", *ON, *SPLIT, "--demand-per-s", "30", "--json").json
-    assert shown["loads"]["full batch"]["replicas"] >= 2
+    assert shown["fleet"]["replicas"] >= 2
+    assert shown["fleet"]["gpus"] == 32 * shown["fleet"]["replicas"]
 
 
 def test_a_hidden_exchange_is_faster_and_said_to_be_assumed() -> None:

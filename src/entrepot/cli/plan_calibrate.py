@@ -104,10 +104,8 @@ def _shape(
         return None
     if model is None or gpu is None:
         raise ConfigError(("plan calibrate needs --model and --gpu together, or neither",))
-    found = options.offers_of(
-        model, [gpu], [layout], backend=backend, precision=precision, tier="rental", hardware=None
-    )
-    offer = options.usable(found)[0]
+    deployed = options.Deploying(precision=precision, backend=backend)
+    offer = deployed.offers(model, [gpu], [layout])[0]
     if isinstance(offer, SplitOffer):
         reason = "records of split workers have two clocks: give the layout of one engine, such as tp8"
         raise ConfigError((f"--layout {layout!r}: {reason}",))

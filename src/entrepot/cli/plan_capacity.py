@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import json
-from math import ceil
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from entrepot.cli import plan_options as options
+from entrepot.cli import plan_slo as slo
+from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
-from entrepot.cli.tables import print_columns, share_text
-from entrepot.domain.durations import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
+from entrepot.cli.plan_capacity_plot import draw_capacity
+from entrepot.cli.plan_capacity_rows import (
+    FULL,
+    GIVEN,
+    OPTIONAL,
+    WITHIN,
+    Capacity,
+    Fleet,
+    Row,
+    capacity_columns,
+    capacity_json,
+)
+from entrepot.cli.plan_options import PlannedOffer
+from entrepot.cli.plots import drawing_of
+from entrepot.cli.tables import print_columns, seconds_text, share_text
+from entrepot.domain.durations import HOURS_PER_DAY
 from entrepot.domain.errors import ConfigError
-from entrepot.domain.money import TOKENS_PER_MTOK
-from entrepot.tokenomics.deployment import TYPICAL
-from entrepot.tokenomics.hosting import Freed, freed
-from entrepot.tokenomics.load import Mix, Overloaded, Steady
+from entrepot.tokenomics.hosting import freed
+from entrepot.tokenomics.load import Overloaded, Steady
 from entrepot.tokenomics.price import ANY_CONTEXT
-from entrepot.tokenomics.priced_load import slo_capacity_per_s
-
-WITHIN, FULL = "within the SLO", "full batch"
+from entrepot.tokenomics.slo_capacity import SloCapacity, replicas_for
 
 
+@with_groups
 def capacity(
     *,
-    model: options.Model,
-    gpu: options.Gpu,
-    layout: options.Layout = "tp8",
-    precision: options.Precision = None,
-    backend: options.Backend = TYPICAL,
-    hardware: options.HardwareFile = None,
-    tier: options.Tier = "rental",
-    request: options.Requests = None,
-    ttft_s: options.Ttft = None,
-    tokens_per_s: options.Speed = None,
-    answer_s: options.Answer = None,
-    cautious: options.Cautious = False,
+    deployed: options.OneDeployment,
+    asked: slo.Asked,
+    load_per_s: Annotated[
+        float | None, typer.Option(min=0, help="Requests per second of a replica to try besides.")
+    ] = None,
     demand_per_s: Annotated[
         float | None, typer.Option(min=0, help="Requests per second at the peak of the day.")
     ] = None,
@@ -44,38 +50,78 @@ def capacity(
         str | None, typer.Option(help="The day's curve: 24 numbers, of which the largest is the peak.")
     ] = None,
     as_json: AsJson = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw TTFT, speed and goodput by load: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
-    """Find the largest load within an SLO and with a full batch; size a fleet for a demand, hour by hour.
+    """Find the largest load within an SLO by simulating the engine; size a fleet for a demand, hour by hour.
 
-    Loads have random arrivals. Between the two lies what batching harder frees; below the peak, the night.
+    Arrivals are random, or a trace's. The SLO is kept by a share of the requests, 90 % unless given; goodput
+    are the requests that keep it. Between it and a full batch lies what batching harder frees; below the
+    peak, the night.
     """
-    found = options.offers_of(
-        model, [gpu], [layout], backend=backend, precision=precision, tier=tier, hardware=hardware
-    )
-    offer = options.usable(found)[0]
-    mix = Mix(options.requests_of(request, shared=True), ANY_CONTEXT)
-    limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
+    if plot is not None:
+        drawing_of(plot)
     curve = _curve(hourly)
-    states = {
-        WITHIN: _state(
-            offer, mix, slo_capacity_per_s(offer.replica(), mix, options.keeps_of(offer, mix, limits))
-        ),
-        FULL: _state(offer, mix, slo_capacity_per_s(offer.replica(), mix)),
-    }
-    free = None
-    if demand_per_s:
-        loads = [demand_per_s * part for part in curve]
-        free = freed(
-            loads, now=(offer.gpus, states[WITHIN].rate_per_s), harder=(offer.gpus, states[FULL].rate_per_s)
-        )
+    shown = _found(deployed.offer(), asked.promise(ANY_CONTEXT), load_per_s, demand_per_s, curve)
     if as_json:
-        typer.echo(json.dumps(_as_json(offer, mix, states, demand_per_s, free), indent=2))
+        typer.echo(json.dumps(capacity_json(shown), indent=2))
     else:
-        _print(offer, mix, states, demand_per_s, free)
+        _print(shown)
+    if plot is not None:
+        draw_capacity(shown, plot)
+        typer.echo(f"drawn in {plot}", err=True)
 
 
-def _state(offer: options.PlannedOffer, mix: Mix, rate_per_s: float | Overloaded) -> Steady:
-    state = rate_per_s if isinstance(rate_per_s, Overloaded) else offer.replica().steady(mix, rate_per_s)
+def _found(
+    offer: PlannedOffer,
+    promise: slo.Promise,
+    load_per_s: float | None,
+    demand_per_s: float | None,
+    curve: list[float],
+) -> Capacity:
+    """Return the loads that were found and the one that was asked for, and the fleet of a demand."""
+    within = slo.capacity_of(offer, promise)
+    full_per_s = offer.replica().capacity_per_s(promise.mix)
+    rows = [
+        Row(WITHIN, _state(offer, promise, min(within.rate_per_s, full_per_s)), within.trial),
+        Row(FULL, _state(offer, promise, full_per_s), None),
+    ]
+    if load_per_s:
+        given = slo.trial_of(offer, promise, load_per_s)
+        rows.insert(0, Row(GIVEN, _state(offer, promise, min(load_per_s, full_per_s)), given))
+    fleet = None
+    if demand_per_s:
+        fleet = _fleet(offer, promise, within, full_per_s, demand_per_s, curve)
+    return Capacity(offer, promise, within, tuple(rows), fleet)
+
+
+def _fleet(
+    offer: PlannedOffer,
+    promise: slo.Promise,
+    within: SloCapacity,
+    full_per_s: float,
+    demand_per_s: float,
+    curve: list[float],
+) -> Fleet:
+    sized = replicas_for(
+        demand_per_s,
+        within,
+        lambda replicas: offer.service(replicas=replicas, is_cautious=promise.is_cautious),
+        promise.workload,
+        promise.limits,
+        share=promise.share,
+    )
+    free = freed(
+        [demand_per_s * part for part in curve],
+        now=(offer.gpus, within.rate_per_s),
+        harder=(offer.gpus, full_per_s),
+    )
+    return Fleet(demand_per_s, sized, free)
+
+
+def _state(offer: PlannedOffer, promise: slo.Promise, rate_per_s: float) -> Steady:
+    state = offer.replica().steady(promise.mix, rate_per_s)
     if isinstance(state, Overloaded):
         raise ConfigError((f"{offer.name}: {state.reason}",))
     return state
@@ -96,77 +142,33 @@ def _curve(text: str | None) -> list[float]:
     return [number / max(numbers) for number in numbers]
 
 
-def _print(
-    offer: options.PlannedOffer,
-    mix: Mix,
-    states: dict[str, Steady],
-    demand_per_s: float | None,
-    free: Freed | None,
-) -> None:
-    tokens = float(mix.tokens.sum())
-    usd_per_s = offer.usd_per_hour / SECONDS_PER_HOUR
+def _print(shown: Capacity) -> None:
+    offer, promise = shown.offer, shown.promise
     typer.echo(f"one replica: {offer.name}, {offer.gpus} GPUs at ${offer.usd_per_hour:.2f} an hour")
-    columns = {
-        "load": list(states),
-        "req/s": [f"{state.rate_per_s:.3g}" for state in states.values()],
-        "batch": [f"{state.batch:.1f}" for state in states.values()],
-        "tokens/s/user": [f"{1 / state.step_s:.1f}" for state in states.values()],
-        "Mtok/day": [
-            f"{state.rate_per_s * tokens * SECONDS_PER_DAY / TOKENS_PER_MTOK:,.0f}"
-            for state in states.values()
-        ],
-        "$/M all tokens": [
-            f"{usd_per_s / state.rate_per_s / tokens * TOKENS_PER_MTOK:.3g}" for state in states.values()
-        ],
-    }
-    if demand_per_s:
-        counts = [_replicas(demand_per_s, state) for state in states.values()]
-        busy = [
-            demand_per_s / count / state.rate_per_s
-            for count, state in zip(counts, states.values(), strict=True)
-        ]
-        columns["replicas"] = [f"{count}" for count in counts]
-        columns["GPUs"] = [f"{count * offer.gpus}" for count in counts]
-        columns["$/h"] = [f"{count * offer.usd_per_hour:,.2f}" for count in counts]
-        columns["of capacity"] = [share_text(part) for part in busy]
-    print_columns(columns, left=("load",))
-    if free is not None:
-        typer.echo(
-            f"free for something else: {free.by_batching:.0f} GPUs at the peak by full batches, and of the "
-            f"{free.peak_gpus:.0f} that these take {free.mean_by_curve:.1f} on average by the day's curve"
-        )
+    print_columns(capacity_columns(shown), left=("load",), optional=OPTIONAL)
+    for row in shown.rows:
+        if row.trial is not None and row.trial.saturation.is_saturated:
+            typer.echo(f"{row.name}: {row.trial.saturation.sentence}")
+    if not promise.has_limits:
+        typer.echo("no SLO was given: within one of --ttft-s, --tokens-per-s or --answer-s a load is smaller")
+    if shown.fleet is not None:
+        _print_fleet(shown, shown.fleet)
 
 
-def _replicas(demand_per_s: float, state: Steady) -> int:
-    return max(1, ceil(demand_per_s / state.rate_per_s * (1 - 1e-12)))
-
-
-def _as_json(
-    offer: options.PlannedOffer,
-    mix: Mix,
-    states: dict[str, Steady],
-    demand_per_s: float | None,
-    free: Freed | None,
-) -> dict[str, object]:
-    return {
-        "deployment": offer.name,
-        "gpus": offer.gpus,
-        "usd_per_hour": offer.usd_per_hour,
-        "tokens_per_request": float(mix.tokens.sum()),
-        "loads": {
-            name: {
-                "requests_per_s": state.rate_per_s,
-                "batch": state.batch,
-                "tpot_s": state.step_s,
-                "replicas": _replicas(demand_per_s, state) if demand_per_s else None,
-            }
-            for name, state in states.items()
-        },
-        "freed_gpus": None
-        if free is None
-        else {
-            "by_batching": free.by_batching,
-            "by_hour": list(free.by_hour),
-            "mean_by_curve": free.mean_by_curve,
-        },
-    }
+def _print_fleet(shown: Capacity, fleet: Fleet) -> None:
+    offer, sized, free = shown.offer, fleet.sized, fleet.free
+    gpus = sized.replicas * offer.gpus
+    usd = sized.replicas * offer.usd_per_hour
+    typer.echo()
+    cost = f"{gpus} GPUs at ${usd:,.2f} an hour"
+    said = f"{fleet.demand_per_s:g} requests/s take {sized.replicas} replicas, {cost}"
+    if sized.trial is None:
+        typer.echo(f"{said}, each filled as one alone: so many together were not simulated")
+    else:
+        kept = f"{share_text(sized.trial.met_share)} of them keep the SLO" if shown.promise.has_limits else ""
+        waits = f"TTFT {seconds_text(sized.trial.ttft.p50)} s, p90 {seconds_text(sized.trial.ttft.p90)} s"
+        typer.echo("; ".join(part for part in (f"{said}, behind one queue", waits, kept) if part))
+    typer.echo(
+        f"free for something else: {free.by_batching:.0f} GPUs at the peak by full batches, and of the "
+        f"{free.peak_gpus:.0f} that these take {free.mean_by_curve:.1f} on average by the day's curve"
+    )

@@ -12,9 +12,11 @@ import numpy as np
 import typer
 
 from entrepot.cli import plan_options as options
+from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_compare_plot import Bought, draw_deployments
 from entrepot.cli.plan_frontier import BATCHES
+from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plan_points import deployment_name, point_columns, point_json
 from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
@@ -22,7 +24,6 @@ from entrepot.cli.tables import NOTHING, print_columns
 from entrepot.domain.durations import SECONDS_PER_DAY
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest
-from entrepot.tokenomics.deployment import TYPICAL
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.hosting import BreakEven, break_even
 from entrepot.tokenomics.load import RequestClass
@@ -31,16 +32,10 @@ _OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 _API_FORM = "INPUT/OUTPUT or INPUT/CACHED/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
 
 
+@with_groups
 def compare(
     *,
-    model: options.Model,
-    gpu: options.Gpus,
-    layout: options.Layouts = None,
-    precision: options.Precision = None,
-    backend: options.Backend = TYPICAL,
-    hardware: options.HardwareFile = None,
-    tier: options.Tier = "rental",
-    hide_exchange: options.HideExchange = False,
+    deployed: options.ManyDeployments,
     request: options.Requests = None,
     ttft_s: options.Ttft = None,
     tokens_per_s: options.Speed = None,
@@ -58,38 +53,21 @@ def compare(
     """
     if plot is not None:
         drawing_of(plot)
-    offers = options.usable(
-        options.offers_of(
-            model,
-            gpu,
-            layout,
-            backend=backend,
-            precision=precision,
-            tier=tier,
-            hardware=hardware,
-            hides_exchange=hide_exchange,
-        )
-    )
-    one = _one_size(request)
+    offers = deployed.all_offers()
+    (one, *more) = options.requests_of(request, shared=False)
+    if more:
+        raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
     listed = None if api is None else _api(api)
-    grid = Grid(offers, BATCHES, (one,))
-    with progress_bar("operating points", grid.size) as progress:
-        points = points_of(grid, progress=progress)
-    limits = options.limits_of(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
+    with progress_bar("operating points", len(offers) * len(BATCHES)) as progress:
+        points = points_of(Grid(offers, BATCHES, (one,)), progress=progress)
+    limits = PointLimits(ttft_s, tokens_per_s, answer_s, is_cautious=cautious)
     best = _best(points, limits)
     even = () if listed is None else _break_even(points, offers, best[0], one, listed)
     if plot is not None:
-        bought = Bought(deployment_name(points, best[0]), even, tier) if even else None
-        draw_deployments(points, best, limits, title=_title(model, one), bought=bought, path=plot)
+        bought = Bought(deployment_name(points, best[0]), even, deployed.tier) if even else None
+        draw_deployments(points, best, limits, title=_title(deployed.model, one), bought=bought, path=plot)
         typer.echo(f"drawn in {plot}", err=True)
     _show(points, best, even, as_json=as_json)
-
-
-def _one_size(texts: Sequence[str] | None) -> RequestClass:
-    (one, *more) = options.requests_of(texts, shared=False)
-    if more:
-        raise ConfigError(("plan compare takes one --request: prices of several sizes are plan price's",))
-    return one
 
 
 def _show(points: Points, best: Sequence[int], even: Sequence[BreakEven], *, as_json: bool) -> None:
@@ -135,7 +113,7 @@ def _best(points: Points, limits: PointLimits) -> list[int]:
 
 def _break_even(
     points: Points,
-    offers: Sequence[options.PlannedOffer],
+    offers: Sequence[PlannedOffer],
     place: int,
     request: RequestClass,
     api: tuple[float, float, float],

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from entrepot.cli import plan_options as options
+from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_plot import draw_frontier
 from entrepot.cli.plan_points import limit_columns, point_columns, point_json
@@ -18,7 +19,6 @@ from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest, limit_costs
-from entrepot.tokenomics.deployment import TYPICAL
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.pareto import Mask
 
@@ -27,16 +27,10 @@ _SHOWN = 24
 _OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 
 
+@with_groups
 def frontier(
     *,
-    model: options.Model,
-    gpu: options.Gpus,
-    layout: options.Layouts = None,
-    precision: options.Precision = None,
-    backend: options.Backend = TYPICAL,
-    hardware: options.HardwareFile = None,
-    tier: options.Tier = "rental",
-    hide_exchange: options.HideExchange = False,
+    deployed: options.ManyDeployments,
     request: options.Requests = None,
     ttft_s: options.Ttft = None,
     tokens_per_s: options.Speed = None,
@@ -59,22 +53,13 @@ def frontier(
     """
     if plot is not None:
         drawing_of(plot)
-    offers = options.offers_of(
-        model,
-        gpu,
-        layout,
-        backend=backend,
-        precision=precision,
-        tier=tier,
-        hardware=hardware,
-        hides_exchange=hide_exchange,
-    )
+    offers = deployed.all_offers()
     requests = options.requests_of(request, shared=False)
-    grid = Grid(options.usable(offers), BATCHES, requests, tuple(replicas or (1,)))
+    grid = Grid(offers, BATCHES, requests, tuple(replicas or (1,)))
     with progress_bar("operating points", grid.size) as progress:
         points = points_of(grid, demand_per_s=demand_per_s, margin=margin / 100, progress=progress)
     limits = PointLimits(ttft_s, tokens_per_s, answer_s, context, is_cautious=cautious)
-    _show(points, limits, model, as_json=as_json, plot=plot)
+    _show(points, limits, deployed.model, as_json=as_json, plot=plot)
 
 
 def _show(points: Points, limits: PointLimits, model: str, *, as_json: bool, plot: Path | None) -> None:

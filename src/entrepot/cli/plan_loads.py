@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from entrepot.cli.plan_capacity_rows import GROWS, trial_json
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plan_points import number, usd_text
-from entrepot.cli.tables import share_text
+from entrepot.cli.tables import seconds_text, share_text
 from entrepot.tokenomics.load import Mix, Overloaded, Steady
 from entrepot.tokenomics.price import Kind, Part, PriceList
 from entrepot.tokenomics.priced_load import PricesByLoad
+from entrepot.tokenomics.slo_capacity import Trial
 
 GIVEN, SLO, MEETING = "as given", "most within the SLO", "that the price brings"
 
@@ -33,8 +37,10 @@ def rate_of(prices: PriceList, mix: Mix) -> float:
     return float(prices.tokens[:, Kind.OUTPUT].sum()) / mix.output_tokens
 
 
-def load_columns(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, list[str]]:
-    """Return a row per load and context tier that has requests."""
+def load_columns(
+    offer: PlannedOffer, mix: Mix, prices: PricesByLoad, trials: Mapping[str, Trial]
+) -> dict[str, list[str]]:
+    """Return a row per load and context tier that has requests; `trials` are the loads as simulated."""
     rows = [
         (name, state, one, tier)
         for name, (state, one) in rows_by_load(offer, mix, prices).items()
@@ -45,6 +51,7 @@ def load_columns(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[st
         "context": [one.tiers[tier].label for *_, one, tier in rows],
         "req/s": [f"{state.rate_per_s:.3g}" for _, state, *_ in rows],
         "batch": [f"{state.batch:.1f}" for _, state, *_ in rows],
+        "TTFT p90 s": [_ttft_text(trials[name]) for name, *_ in rows],
         "tokens/s/user": [f"{1 / state.step_s:.1f}" for _, state, *_ in rows],
         **{
             f"{KIND_NAMES[kind]} $/M": [usd_text(one.usd_per_mtok[tier, kind]) for *_, one, tier in rows]
@@ -55,8 +62,14 @@ def load_columns(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[st
     }
 
 
-def loads_json(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, object]:
-    """Return the prices for programs."""
+def _ttft_text(trial: Trial) -> str:
+    return GROWS if trial.saturation.is_saturated else seconds_text(trial.ttft.p90)
+
+
+def loads_json(
+    offer: PlannedOffer, mix: Mix, prices: PricesByLoad, trials: Mapping[str, Trial]
+) -> dict[str, object]:
+    """Return the prices for programs; `trials` are the loads as simulated."""
     meeting = prices.meeting
     return {
         "deployment": offer.name,
@@ -64,7 +77,8 @@ def loads_json(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str,
         "usd_per_hour": offer.usd_per_hour,
         "slo_capacity_per_s": prices.slo_per_s,
         "loads": {
-            name: _load_json(state, one) for name, (state, one) in rows_by_load(offer, mix, prices).items()
+            name: {**_load_json(state, one), "simulated": trial_json(trials[name])}
+            for name, (state, one) in rows_by_load(offer, mix, prices).items()
         },
         "refused": prices.given.reason if isinstance(prices.given, Overloaded) else None,
         "meeting": None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from msgspec.structs import replace
 
@@ -16,13 +16,10 @@ from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware, load_hardware
 from entrepot.catalog.step_times import load_step_times
 from entrepot.domain.errors import ConfigError
-from entrepot.tokenomics.choice import PointLimits
-from entrepot.tokenomics.deployment import Deployment
+from entrepot.tokenomics.deployment import TYPICAL, Deployment
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
-from entrepot.tokenomics.frontier import Loads
 from entrepot.tokenomics.hardware import TIERS, Hardware
-from entrepot.tokenomics.load import Mix, RequestClass, Steady
-from entrepot.tokenomics.priced_load import Keeps
+from entrepot.tokenomics.load import RequestClass
 from entrepot.tokenomics.split_offer import SplitOffer
 
 DEFAULT_REQUEST = "1024:512"
@@ -84,38 +81,15 @@ Context = Annotated[float | None, typer.Option("--context", min=1, help="The lea
 Cautious = Annotated[
     bool, typer.Option("--cautious", help="Limits have to hold at the upper ends of the intervals.")
 ]
+Accepted = Annotated[
+    float,
+    typer.Option(
+        "--tokens-per-step",
+        min=1,
+        help="Speculative decoding: tokens that a sequence gains per step, 1 without.",
+    ),
+]
 Margin = Annotated[float, typer.Option(min=-100, help="Percent of the cost that the prices bring on top.")]
-
-
-def limits_of(
-    ttft_s: float | None, tokens_per_s: float | None, answer_s: float | None, *, is_cautious: bool
-) -> PointLimits:
-    """Return the SLO of the options."""
-    return PointLimits(ttft_s=ttft_s, tokens_per_s=tokens_per_s, answer_s=answer_s, is_cautious=is_cautious)
-
-
-def keeps_of(offer: PlannedOffer, mix: Mix, limits: PointLimits) -> Keeps | None:
-    """Return whether a state of a replica keeps an SLO for a mean request; None when there are no limits.
-
-    TPOT is that of the state, TTFT that of the offer at so many requests at once.
-    """
-    if limits.ttft_s is None and limits.tokens_per_s is None and limits.answer_s is None:
-        return None
-    sizes = mix.tokens.sum(axis=0)
-    tpot_times = offer.known.spread.high if limits.is_cautious else 1.0
-
-    def keeps(state: Steady) -> bool:
-        tpot_s = state.step_s * tpot_times
-        at_once = max(1.0, state.in_flight)
-        times = offer.times(Loads(*np.array([[at_once, *sizes]]).T))
-        ttft_s = float((times.ttft_high_s if limits.is_cautious else times.ttft_s)[0])
-        return (
-            (limits.ttft_s is None or ttft_s <= limits.ttft_s)
-            and (limits.tokens_per_s is None or 1 / tpot_s >= limits.tokens_per_s)
-            and (limits.answer_s is None or ttft_s + mix.output_tokens * tpot_s <= limits.answer_s)
-        )
-
-    return keeps
 
 
 def requests_of(texts: Sequence[str] | None, *, shared: bool) -> tuple[RequestClass, ...]:
@@ -152,42 +126,72 @@ def _with_share(one: RequestClass, share: float) -> RequestClass:
     return RequestClass(one.uncached_tokens, one.output_tokens, one.cached_tokens, share)
 
 
-def offers_of(
-    model: str,
-    gpus: Sequence[str],
-    layouts: Sequence[str] | None,
-    *,
-    backend: str,
-    precision: str | None,
-    tier: str,
-    hardware: Path | None,
-    hides_exchange: bool = False,
-) -> tuple[PlannedOffer, ...]:
-    """Return an offer per hardware and layout.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploying:
+    """How a model is deployed, whatever it and its hardware are."""
 
-    Raises: ConfigError when a name is unknown, or a layout is not of the form.
-    """
-    shape = find_architecture(model).architecture
-    devices = load_hardware(hardware)
-    coefficients = load_step_times()
-    usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
-    found: list[PlannedOffer] = []
-    for name, layout in product(gpus, layouts or usual):
-        device = find_hardware(name, devices)
-        base = Deployment(
-            architecture=shape,
-            hardware=device,
-            backend=backend,
-            precision=precision or _usual_precision(device),
-            hides_exchange=hides_exchange,
-        )
-        if "+" in layout:
-            reads, writes = _pools(base, layout)
-            found.append(SplitOffer.of(reads, writes, coefficients, tier=tier))
-        else:
-            sized = replace(base, **_sizes(layout, layout))
-            found.append(DeploymentOffer.of(sized, coefficients, tier=tier))
-    return tuple(found)
+    precision: Precision = None
+    backend: Backend = TYPICAL
+    tokens_per_step: Accepted = 1.0
+    hide_exchange: HideExchange = False
+    hardware: HardwareFile = None
+    tier: Tier = "rental"
+
+    def offers(
+        self, model: str, gpus: Sequence[str], layouts: Sequence[str] | None
+    ) -> tuple[PlannedOffer, ...]:
+        """Return an offer per hardware and layout that can serve, and say of the others why not.
+
+        Raises: ConfigError when a name is unknown, a layout is not of the form, or none can serve.
+        """
+        shape = find_architecture(model).architecture
+        devices = load_hardware(self.hardware)
+        coefficients = load_step_times()
+        usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
+        found: list[PlannedOffer] = []
+        for name, layout in product(gpus, layouts or usual):
+            device = find_hardware(name, devices)
+            base = Deployment(
+                architecture=shape,
+                hardware=device,
+                backend=self.backend,
+                precision=self.precision or _usual_precision(device),
+                tokens_per_step=self.tokens_per_step,
+                hides_exchange=self.hide_exchange,
+            )
+            if "+" in layout:
+                reads, writes = _pools(base, layout)
+                found.append(SplitOffer.of(reads, writes, coefficients, tier=self.tier))
+            else:
+                sized = replace(base, **_sizes(layout, layout))
+                found.append(DeploymentOffer.of(sized, coefficients, tier=self.tier))
+        return _usable(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneDeployment(Deploying):
+    """A model on hardware in a layout."""
+
+    model: Model
+    gpu: Gpu
+    layout: Layout = "tp8"
+
+    def offer(self) -> PlannedOffer:
+        """Return it as an offer. Raises: ConfigError as `Deploying.offers` does."""
+        return self.offers(self.model, [self.gpu], [self.layout])[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyDeployments(Deploying):
+    """A model on several kinds of hardware in several layouts."""
+
+    model: Model
+    gpu: Gpus
+    layout: Layouts = None
+
+    def all_offers(self) -> tuple[PlannedOffer, ...]:
+        """Return them as offers. Raises: ConfigError as `Deploying.offers` does."""
+        return self.offers(self.model, self.gpu, self.layout)
 
 
 def _pools(base: Deployment, layout: str) -> tuple[tuple[int, Deployment], tuple[int, Deployment]]:
@@ -221,7 +225,7 @@ def _usual_precision(device: Hardware) -> str:
     return next((name for name in _EIGHT_BITS if name in device.peak_flops), "bf16")
 
 
-def usable(offers: Sequence[PlannedOffer]) -> tuple[PlannedOffer, ...]:
+def _usable(offers: Sequence[PlannedOffer]) -> tuple[PlannedOffer, ...]:
     """Return the offers that can serve, and say of the others why not.
 
     Raises: ConfigError with all reasons when none can.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from msgspec import Struct
@@ -27,6 +28,7 @@ MOST_REQUESTS = 30_000
 """Of a run: beyond, shares of 90 and 99 % change by less than the model's own error."""
 
 _FEWEST_REQUESTS = 2_000
+_FEWEST_TURNOVERS = 3.0  # fewer, and a run is its own beginning
 _TURNOVERS = 8.0  # how often a run replaces the requests in flight, so that its beginning is forgotten
 _WARM, _DRAINING = 0.25, 0.9  # the part of a run that is looked at: neither filling up nor running empty
 _ALONE = 0.02  # of the capacity: requests hardly meet
@@ -197,20 +199,62 @@ def slo_capacity(
     return SloCapacity(best, full_per_s)
 
 
+class Sized(Struct, frozen=True):
+    """How many replicas a demand takes, and what its requests get of them.
+
+    `trial` is None where so many replicas are too much to simulate; then each is filled as one alone.
+    """
+
+    replicas: int
+    trial: Trial | None
+
+
+def replicas_for(
+    demand_per_s: float,
+    one: SloCapacity,
+    service_of: Callable[[int], Service],
+    workload: Workload,
+    limits: Limits,
+    *,
+    share: float = SHARE,
+) -> Sized:
+    """Return the least replicas, behind one queue, of which a demand gets the SLO.
+
+    Several share their bursts, so that fewer may do than what one carries says. Units: requests/s.
+    """
+    count = max(1, ceil(demand_per_s / one.rate_per_s * (1 - 1e-12)))
+    least = max(1, ceil(demand_per_s / one.full_per_s * (1 - 1e-12)))
+    found = Sized(count, None)
+    for replicas in range(count, least - 1, -1):
+        service = service_of(replicas)
+        in_flight = _in_flight(service.engine, workload, demand_per_s)
+        if not workload.is_whole and in_flight * _FEWEST_TURNOVERS > MOST_REQUESTS:
+            break
+        trial = tried(service, workload, demand_per_s, limits)
+        if trial.met_share < share and replicas < count:
+            break
+        found = Sized(replicas, trial)
+    return found
+
+
 TRIALS = _HALVINGS + 2
 """Of the search for a capacity, at most."""
 
 
 def _count(engine: Engine, workload: Workload, rate_per_s: float) -> int:
     """Return how many requests replace those in flight several times, at the length that answers may have."""
+    in_flight = _in_flight(engine, workload, rate_per_s)
+    return int(np.clip(_TURNOVERS * in_flight, _FEWEST_REQUESTS, MOST_REQUESTS))
+
+
+def _in_flight(engine: Engine, workload: Workload, rate_per_s: float) -> float:
+    """Return about how many requests are in flight at most at a load."""
     lengths = workload.lengths
     room = engine.replicas * min(
         engine.batching.max_sequences,
         engine.clock.kv_capacity_tokens / (lengths.prompt + lengths.output / 2.0),
     )
-    full_per_s = capacity_rps(engine, lengths)
-    in_flight = room * min(1.0, rate_per_s / full_per_s)
-    return int(np.clip(_TURNOVERS * in_flight, _FEWEST_REQUESTS, MOST_REQUESTS))
+    return room * min(1.0, rate_per_s / capacity_rps(engine, lengths))
 
 
 def _looked_at(run: Run, *, whole: bool) -> Run:
@@ -232,7 +276,8 @@ def _beyond(alone: Trial, limits: Limits, share: float) -> Overloaded:
         if asked is not None
     ]
     got = ", ".join(floors)
-    reason = f"the SLO is missed by requests that meet nobody: {alone.met_share:.0%} of them keep it"
+    little = f"{alone.rate_per_s:.2g} requests/s already, where requests hardly meet"
+    reason = f"the SLO is missed at {little}: {alone.met_share:.0%} of them keep it"
     if alone.refused:
         reason = f"{alone.refused} requests do not fit in the KV cache, and {reason}"
     nearest = f"{reason}, {share:.0%} were asked for; nine tenths of them get a {got}"
