@@ -93,7 +93,7 @@ def test_across_fast_domains_the_exchange_of_experts_is_dearer() -> None:
 @pytest.mark.parametrize("gpu", ["h100", "h200", "h800", "b200", "b300", "mi300x"])
 @pytest.mark.parametrize("gpus", [8, 16, 32, 128])
 def test_what_is_assumed_to_be_hidden_is_shorter_than_what_hides_it(gpu: str, gpus: int) -> None:
-    """By the fitted parts, at any batch of decode; of prompts it is not, so that theirs counts whole."""
+    """By the fitted parts, at any batch of decode; between nodes that of prompts is not, and counts whole."""
     plan = deploy(R1, gpu, dp=gpus, ep=gpus, mode="decode")
     coefficients = load_step_times().of(plan).values
     for batch in (1.0, 16.0, 64.0, 256.0):
