@@ -7,7 +7,7 @@ import pytest
 
 from entrepot.tokenomics.arrivals import poisson_arrivals_s, requests_of
 from entrepot.tokenomics.batching import Batching, Engine, PrefillPool
-from entrepot.tokenomics.capacity import Lengths, capacity_rps, verdict
+from entrepot.tokenomics.capacity import Lengths, capacity_rps, lengths_of, sustained_rps, verdict
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.linear_clock import LinearClock
 
@@ -54,6 +54,30 @@ def test_ttft_grows_with_the_run_only_above_capacity(load: float, grows: bool) -
         assert said.sentence.startswith("saturated: TTFT grows" if grows else "steady: 7")
         means.append(float(simulate(engine, requests).ttft_s.mean()))
     assert (means[1] > 1.7 * means[0]) is grows
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_backlog_says_what_is_served(name: str) -> None:
+    """Replicas, limits and recomputing are in it, whatever the arrivals were."""
+    engine = DEPLOYMENTS[name]
+    requests = requests_of(np.zeros(3), PROMPT, OUTPUT)
+    bound = capacity_rps(engine, Lengths(prompt=PROMPT, output=OUTPUT))
+    assert 0.85 * bound < sustained_rps(engine, requests) < 1.06 * bound
+
+
+def test_answers_of_unequal_length_hold_more_and_are_preempted_more() -> None:
+    """The verdict is not that of the mean request, at which a third more seems to be served."""
+    engine = Engine(
+        clock=LinearClock(kv_capacity_tokens=50_000, base_s=6e-3, sequence_s=6e-5, held_s=3e-8, prompt_s=3e-5)
+    )
+    output = np.maximum(1, np.random.default_rng(3).gamma(1.0, 1000.0, 3000)).astype(np.int64)
+    requests = requests_of(np.arange(3000) / 100.0, 500, output)
+    mean = Lengths(prompt=500.0, output=float(output.mean()))
+    assert lengths_of(requests).held > 1.3 * mean.held
+    assert sustained_rps(engine, requests) < 0.75 * capacity_rps(engine, mean)
+    between = 0.85 * capacity_rps(engine, mean)
+    slower = requests_of(np.arange(3000) / between, 500, output)
+    assert verdict(engine, slower).is_saturated
 
 
 def test_cached_prompts_leave_more_capacity() -> None:

@@ -82,13 +82,13 @@ def _found(
 ) -> Capacity:
     """Return the loads that were found and the one that was asked for, and the fleet of a demand."""
     within = slo.capacity_of(offer, promise)
-    full_per_s = offer.replica().capacity_per_s(promise.mix)
+    full_per_s = min(within.full_per_s, offer.replica().capacity_per_s(promise.mix))
     rows = [
         Row(WITHIN, _state(offer, promise, min(within.rate_per_s, full_per_s)), within.trial),
         Row(FULL, _state(offer, promise, full_per_s), None),
     ]
     if load_per_s:
-        given = slo.trial_of(offer, promise, load_per_s)
+        given = slo.trial_of(offer, promise, load_per_s, full_per_s=within.full_per_s)
         rows.insert(0, Row(GIVEN, _state(offer, promise, min(load_per_s, full_per_s)), given))
     fleet = None
     if demand_per_s:

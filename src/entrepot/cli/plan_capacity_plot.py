@@ -29,7 +29,7 @@ def draw_capacity(shown: Capacity, path: Path) -> None:
     figure_class, _ = drawing_of(path)
     full_per_s, within_per_s = shown.within.full_per_s, shown.within.rate_per_s
     loads = np.unique([*np.linspace(_LEAST * full_per_s, _MOST * full_per_s, _LOADS), within_per_s])
-    trials = [slo.trial_of(shown.offer, shown.promise, float(load)) for load in loads]
+    trials = [slo.trial_of(shown.offer, shown.promise, float(load), full_per_s=full_per_s) for load in loads]
     figure = figure_class(figsize=(12, 4.6), layout="constrained")
     figure.suptitle(plain(f"{shown.offer.model} on {shown.offer.name}, simulated"))
     waits, speeds, kept = figure.subplots(1, 3)

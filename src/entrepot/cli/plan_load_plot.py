@@ -41,9 +41,12 @@ class _Mark(Struct, frozen=True):
     prices: PriceList
 
 
-def draw_loads(offer: PlannedOffer, mix: Mix, prices: PricesByLoad, margin: float, path: Path) -> None:
+def draw_loads(
+    offer: PlannedOffer, mix: Mix, prices: PricesByLoad, margin: float, path: Path, *, has_slo: bool
+) -> None:
     """Draw prices by kind of token and the parts of the bill from 1 % of a full batch to all of it.
 
+    Beyond the SLO's capacity, without an SLO (`has_slo`) beyond what is served for long, loads are shaded.
     Units: `margin` a part of the cost.
     Raises: ConfigError when matplotlib is missing, the file cannot be of that kind or written, or the margin
     leaves no price.
@@ -70,7 +73,7 @@ def draw_loads(offer: PlannedOffer, mix: Mix, prices: PricesByLoad, margin: floa
     cost = f"at {margin:+.0%} of the cost" if margin else "at cost"
     left.set_ylabel(f"USD per million tokens, {cost}")
     _draw_prices(left, curve, mix, marks)
-    _draw_limits(left, curve, prices)
+    _draw_limits(left, curve, prices, has_slo=has_slo)
     _draw_speeds(left, curve)
     right.set_ylabel(plain(f"% of the ${offer.usd_per_hour:,.2f} of an hour"))
     _draw_parts(right, curve, marks)
@@ -139,11 +142,17 @@ def _figures(mark: _Mark) -> str:
     return f"{mark.name}: {speed}; $/M {', '.join(prices)}"
 
 
-def _draw_limits(axes: Axes, curve: PriceCurve, prices: PricesByLoad) -> None:
-    """Shade the loads at which the SLO is missed, and draw the load below which users go away."""
+def _draw_limits(axes: Axes, curve: PriceCurve, prices: PricesByLoad, *, has_slo: bool) -> None:
+    """Shade the loads at which nothing is promised, and draw the load below which users go away."""
     first, most = curve.rate_per_s[0], curve.rate_per_s[-1]
     if prices.slo_per_s < most * (1 - _LEAST_SHARE):
-        axes.axvspan(prices.slo_per_s, most, color=_SHADE, zorder=0, label="the SLO is missed")
+        axes.axvspan(
+            prices.slo_per_s,
+            most,
+            color=_SHADE,
+            zorder=0,
+            label="the SLO is missed" if has_slo else "the queue grows",
+        )
     edge = None if prices.meeting is None else prices.meeting.least_load
     if edge is not None and edge > first:
         axes.axvline(edge, color="black", linestyle=":", label=f"below {edge:.3g} requests/s users go away")

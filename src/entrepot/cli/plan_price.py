@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +22,10 @@ from entrepot.cli.plots import drawing_of
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.equilibrium import HOSTS_ELASTICITY, Demand
-from entrepot.tokenomics.load import Overloaded
+from entrepot.tokenomics.load import Mix, Overloaded
 from entrepot.tokenomics.price import USUAL_TIERS
 from entrepot.tokenomics.priced_load import PricesByLoad, prices_by_load
+from entrepot.tokenomics.slo_capacity import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +86,24 @@ def _at_loads(
     plot: Path | None,
 ) -> None:
     """Print, and draw, the prices of one replica at the loads that were asked for."""
-    slo_per_s = slo.capacity_of(offer, promise).rate_per_s if promise.has_limits else None
+    within = slo.capacity_of(offer, promise)
     prices = prices_by_load(
         offer.replica(),
         promise.mix,
         given_per_s=load_per_s,
-        slo_per_s=slo_per_s,
+        slo_per_s=within.rate_per_s,
         demand=demand,
         margin=margin,
     )
     if isinstance(prices, Overloaded):
         raise ConfigError((f"{offer.name}: {prices.reason}",))
-    _show(offer, promise, prices, as_json=as_json)
+    trials = {
+        name: slo.trial_of(offer, promise, state.rate_per_s, full_per_s=within.full_per_s)
+        for name, (state, _) in rows_by_load(offer, promise.mix, prices).items()
+    }
+    _show(offer, promise.mix, prices, trials, as_json=as_json)
     if plot is not None:
-        draw_loads(offer, promise.mix, prices, margin, plot)
+        draw_loads(offer, promise.mix, prices, margin, plot, has_slo=promise.has_limits)
         typer.echo(f"drawn in {plot}", err=True)
 
 
@@ -110,12 +116,14 @@ def _demand(text: str, elasticity: float) -> Demand:
         raise ConfigError((f"--demand {text!r}: {form} ({error})",)) from None
 
 
-def _show(offer: PlannedOffer, promise: slo.Promise, prices: PricesByLoad, *, as_json: bool) -> None:
-    mix = promise.mix
-    trials = {
-        name: slo.trial_of(offer, promise, state.rate_per_s)
-        for name, (state, _) in rows_by_load(offer, mix, prices).items()
-    }
+def _show(
+    offer: PlannedOffer,
+    mix: Mix,
+    prices: PricesByLoad,
+    trials: Mapping[str, Trial],
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         typer.echo(json.dumps(loads_json(offer, mix, prices, trials), indent=2))
         return

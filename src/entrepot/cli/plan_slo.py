@@ -142,10 +142,12 @@ def capacity_of(offer: PlannedOffer, promise: Promise) -> SloCapacity:
     return found
 
 
-def trial_of(offer: PlannedOffer, promise: Promise, rate_per_s: float, *, replicas: int = 1) -> Trial:
-    """Return what requests get of some replicas at a load. Units: requests/s of all of them."""
-    service = offer.service(replicas=replicas, is_cautious=promise.is_cautious)
-    return tried(service, promise.workload, rate_per_s, promise.limits)
+def trial_of(
+    offer: PlannedOffer, promise: Promise, rate_per_s: float, *, full_per_s: float | None = None
+) -> Trial:
+    """Return what requests get of a replica at a load, of which it serves `full_per_s`. Units: requests/s."""
+    service = offer.service(is_cautious=promise.is_cautious)
+    return tried(service, promise.workload, rate_per_s, promise.limits, full_per_s=full_per_s)
 
 
 def _trace_requests(name: str, prefix_cache_tokens: int) -> Requests:

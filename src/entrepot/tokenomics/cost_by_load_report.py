@@ -7,8 +7,9 @@ import numpy as np
 
 from entrepot.domain.durations import SECONDS_PER_HOUR
 from entrepot.domain.money import TOKENS_PER_MTOK
+from entrepot.tokenomics.arrivals import requests_of
 from entrepot.tokenomics.calibrate_load import predict
-from entrepot.tokenomics.capacity import Lengths, Saturation, capacity_rps
+from entrepot.tokenomics.capacity import Saturation, sustained_rps
 from entrepot.tokenomics.cost_by_load import (
     CALIBRATED_RPS,
     CAPACITY_RPS,
@@ -71,7 +72,7 @@ def row_errors(
     known = configuration.row(CAPACITY_RPS) if capacity else None
     fit = fit_two(configuration, lessons, unit_draws(rng, _FITTED_DRAWS), known)
     draws = unit_draws(rng, _PREDICTED_DRAWS)
-    served_rps = capacity_rps(fit.engine, Lengths(prompt=PROMPT_TOKENS, output=OUTPUT_TOKENS))
+    served_rps = sustained_rps(fit.engine, requests_of(np.zeros(1), PROMPT_TOKENS, OUTPUT_TOKENS))
     highest_rps = max(row.throughput_rps for row in configuration.rows)
     errors = []
     for row in configuration.rows:

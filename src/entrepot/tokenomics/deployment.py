@@ -44,8 +44,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     experts (DeepSeek-V3 report §3.2 and §3.4; open-infra-index, day 6). An assumption that nothing was fitted
     to: the exchange of decoding then takes no time, since by the fitted parts it is shorter than the rest of
     the step, and neither does reading weights once more. That of prompts counts whole: by the same parts it
-    is longer, between nodes, than what could hide it, and with it DeepSeek's prefill (which hides what it can)
-    comes out within 2 %.
+    is longer, between nodes, than what could hide it, and with it DeepSeek's prefill, which hides what it
+    can, comes out within 2 %.
     """
 
     architecture: Architecture

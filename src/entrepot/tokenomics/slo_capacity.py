@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from entrepot.tokenomics.arrivals import Floats, Ints, Requests, gamma_arrivals_s
 from entrepot.tokenomics.batching import Engine
-from entrepot.tokenomics.capacity import Lengths, Saturation, capacity_rps
+from entrepot.tokenomics.capacity import Saturation, lengths_of, sustained_rps
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.load import Mix, Overloaded
 from entrepot.tokenomics.results import Distribution, Limits, Run, distribution
@@ -33,7 +33,7 @@ _TURNOVERS = 8.0  # how often a run replaces the requests in flight, so that its
 _WARM, _DRAINING = 0.25, 0.9  # the part of a run that is looked at: neither filling up nor running empty
 _ALONE = 0.02  # of the capacity: requests hardly meet
 _HALVINGS = 8
-_NEARLY_FULL = 0.99  # of the capacity, which is an upper bound: nobody can promise the rest
+_NEARLY_FULL = 0.97  # of the capacity: what a backlog shows is known no better
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -49,15 +49,6 @@ class Workload:
     output_tokens: Ints
     cached_tokens: Ints
     is_whole: bool = False
-
-    @property
-    def lengths(self) -> Lengths:
-        """Return the mean request."""
-        return Lengths(
-            prompt=float(self.prompt_tokens.mean()),
-            output=float(self.output_tokens.mean()),
-            cached=float(self.cached_tokens.mean()),
-        )
 
     def sent(self, rate_per_s: float, count: int) -> Requests:
         """Return the first `count` requests (all of a trace), sent at a rate. Units: requests/s."""
@@ -131,7 +122,7 @@ class Trial(Struct, frozen=True):
 class SloCapacity(Struct, frozen=True):
     """The largest load that keeps an SLO, with what requests get at it. Units: requests/s.
 
-    `full_per_s` is what a full batch serves with no regard for an SLO: an upper bound.
+    `full_per_s` is what the engine serves of a backlog, with no regard for an SLO.
     """
 
     trial: Trial
@@ -143,11 +134,18 @@ class SloCapacity(Struct, frozen=True):
         return self.trial.rate_per_s
 
 
-def tried(service: Service, workload: Workload, rate_per_s: float, limits: Limits) -> Trial:
-    """Return what requests get at a load. Units: requests/s."""
+def tried(
+    service: Service,
+    workload: Workload,
+    rate_per_s: float,
+    limits: Limits,
+    *,
+    full_per_s: float | None = None,
+) -> Trial:
+    """Return what requests get at a load; `full_per_s` is `full_per_s_of` if that is known. Units: 1/s."""
     engine = service.engine
-    full_per_s = capacity_rps(engine, workload.lengths)
-    requests = workload.sent(rate_per_s, _count(engine, workload, rate_per_s))
+    full_per_s = full_per_s_of(service, workload) if full_per_s is None else full_per_s
+    requests = workload.sent(rate_per_s, _count(engine, workload, rate_per_s / full_per_s))
     run = service.seen(simulate(engine, requests))
     looked = _looked_at(run, whole=workload.is_whole)
     return Trial(
@@ -175,10 +173,10 @@ def slo_capacity(
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"a share of {share:g} of requests: expected a part above 0 and at most 1")
-    full_per_s = capacity_rps(service.engine, workload.lengths)
+    full_per_s = full_per_s_of(service, workload)
 
     def trial(rate_per_s: float) -> Trial:
-        found = tried(service, workload, rate_per_s, limits)
+        found = tried(service, workload, rate_per_s, limits, full_per_s=full_per_s)
         if advance is not None:
             advance()
         return found
@@ -227,10 +225,11 @@ def replicas_for(
     found = Sized(count, None)
     for replicas in range(count, least - 1, -1):
         service = service_of(replicas)
-        in_flight = _in_flight(service.engine, workload, demand_per_s)
+        full_per_s = replicas * one.full_per_s
+        in_flight = _in_flight(service.engine, workload, demand_per_s / full_per_s)
         if not workload.is_whole and in_flight * _FEWEST_TURNOVERS > MOST_REQUESTS:
             break
-        trial = tried(service, workload, demand_per_s, limits)
+        trial = tried(service, workload, demand_per_s, limits, full_per_s=full_per_s)
         if trial.met_share < share and replicas < count:
             break
         found = Sized(replicas, trial)
@@ -241,20 +240,22 @@ TRIALS = _HALVINGS + 2
 """Of the search for a capacity, at most."""
 
 
-def _count(engine: Engine, workload: Workload, rate_per_s: float) -> int:
-    """Return how many requests replace those in flight several times, at the length that answers may have."""
-    in_flight = _in_flight(engine, workload, rate_per_s)
+def full_per_s_of(service: Service, workload: Workload) -> float:
+    """Return the requests/s that are answered of a backlog: no load beyond it is served for long."""
+    return sustained_rps(service.engine, workload.sent(1.0, MOST_REQUESTS))
+
+
+def _count(engine: Engine, workload: Workload, part: float) -> int:
+    """Return how many requests replace those in flight several times; `part` of the capacity is offered."""
+    in_flight = _in_flight(engine, workload, part)
     return int(np.clip(_TURNOVERS * in_flight, _FEWEST_REQUESTS, MOST_REQUESTS))
 
 
-def _in_flight(engine: Engine, workload: Workload, rate_per_s: float) -> float:
-    """Return about how many requests are in flight at most at a load."""
-    lengths = workload.lengths
-    room = engine.replicas * min(
-        engine.batching.max_sequences,
-        engine.clock.kv_capacity_tokens / (lengths.prompt + lengths.output / 2.0),
-    )
-    return room * min(1.0, rate_per_s / capacity_rps(engine, lengths))
+def _in_flight(engine: Engine, workload: Workload, part: float) -> float:
+    """Return about how many requests are in flight at most, at a part of the capacity."""
+    held = lengths_of(workload.sent(1.0, MOST_REQUESTS)).held
+    room = min(engine.batching.max_sequences, engine.clock.kv_capacity_tokens / held)
+    return engine.replicas * room * min(1.0, part)
 
 
 def _looked_at(run: Run, *, whole: bool) -> Run:
