@@ -28,6 +28,13 @@ from entrepot.tokenomics.step_terms import Floats
 from entrepot.tokenomics.step_time import StepTime
 
 SIMULATED = ("what the engine says", "a step", "a second")
+_BATCHING = {
+    "sglang": Batching(prefill_first=True, reserved_output=0.7),
+    "trtllm": Batching(reserved_output=1.0),
+}
+"""SGLang reads prompts before it decodes and reserves room for 0.7 of the answers (its
+`schedule-conservativeness`); TensorRT-LLM never evicts what it has begun (GUARANTEED_NO_EVICT). vLLM reads
+prompts beside decoding and preempts."""
 _RUN = 10  # requests per one in flight, as InferenceX's and aiconfigurator's runs have
 _LEAST_RUN, _MOST_RUN = 3, 4_000  # the largest runs are cut: their mean is settled long before
 _SHORTEST, _LONGEST = 0.8 / 0.9, 1.0 / 0.9  # of the mean length: requests draw 0.8 to 1.0 of the nominal one
@@ -102,10 +109,11 @@ def engine_of(deployment: Deployment, clock: StepClock, *, at_least: int = 1) ->
 
     Each attention group is an engine with limits of its own.
     """
-    usual = Batching()
+    usual = _BATCHING.get(deployment.backend, Batching())
     sequences = max(usual.max_sequences * deployment.dp, at_least)
     tokens = max(usual.max_batched_tokens * deployment.dp, sequences)
-    return Engine(clock=clock, batching=Batching(max_sequences=sequences, max_batched_tokens=tokens))
+    batching = replace(usual, max_sequences=sequences, max_batched_tokens=tokens)
+    return Engine(clock=clock, batching=batching)
 
 
 def reading_alone_s(clock: StepClock, tokens: float, *, groups: int) -> float:
