@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,13 @@ from entrepot.cli import plan_options as options
 from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_plot import draw_frontier
-from entrepot.cli.plan_points import limit_columns, point_columns, point_json
+from entrepot.cli.plan_points import limit_columns, point_columns, point_json, simulated_json, simulated_text
 from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.choice import PointLimits, Unmet, cheapest, limit_costs
+from entrepot.tokenomics.closed_loop import ClosedLoop, closed_loop
 from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.pareto import Mask
 
@@ -59,24 +61,44 @@ def frontier(
     with progress_bar("operating points", grid.size) as progress:
         points = points_of(grid, demand_per_s=demand_per_s, margin=margin / 100, progress=progress)
     limits = PointLimits(ttft_s, tokens_per_s, answer_s, context, is_cautious=cautious)
-    _show(points, limits, deployed.model, as_json=as_json, plot=plot)
+    chosen = cheapest(points, limits)
+    seen = None if isinstance(chosen, Unmet) else _simulated(points, offers, chosen)
+    _show(points, limits, chosen, seen, deployed.model, as_json=as_json, plot=plot)
 
 
-def _show(points: Points, limits: PointLimits, model: str, *, as_json: bool, plot: Path | None) -> None:
+def _simulated(points: Points, offers: Sequence[options.PlannedOffer], place: int) -> ClosedLoop:
+    """Return what the engine says of a point: the spread of TTFT is in no mean."""
+    service = offers[points.offer[place]].service()
+    request = points.grid.requests[points.request[place]]
+    return closed_loop(service, request, max(1, round(float(points.batch[place]))))
+
+
+def _show(
+    points: Points,
+    limits: PointLimits,
+    chosen: int | Unmet,
+    seen: ClosedLoop | None,
+    model: str,
+    *,
+    as_json: bool,
+    plot: Path | None,
+) -> None:
     """Draw and print; end with 1 when no point keeps the SLO."""
-    chosen, front = cheapest(points, limits), points.front()
+    front = points.front()
     if plot is not None:
         draw_frontier(points, front, chosen if isinstance(chosen, int) else None, model, plot)
         typer.echo(f"drawn in {plot}", err=True)
     if as_json:
-        typer.echo(json.dumps(_as_json(points, front, chosen, limits), indent=2))
+        typer.echo(json.dumps(_as_json(points, front, chosen, seen, limits), indent=2))
     else:
-        _print(points, front, chosen, limits)
+        _print(points, front, chosen, seen, limits)
     if isinstance(chosen, Unmet):
         raise typer.Exit(1)
 
 
-def _print(points: Points, front: Mask, chosen: int | Unmet, limits: PointLimits) -> None:
+def _print(
+    points: Points, front: Mask, chosen: int | Unmet, seen: ClosedLoop | None, limits: PointLimits
+) -> None:
     places = _by_price(points, front)
     shown = places[:: max(1, -(-len(places) // _SHOWN))]
     typer.echo(f"the front: {len(places)} of {len(points)} operating points, {len(shown)} shown")
@@ -90,6 +112,8 @@ def _print(points: Points, front: Mask, chosen: int | Unmet, limits: PointLimits
         return
     typer.echo("the cheapest within the SLO:")
     print_columns(point_columns(points, [chosen]), left=("deployment",), optional=_OPTIONAL)
+    if seen is not None:
+        typer.echo(simulated_text(seen))
     costs = limit_costs(points, limits)
     if costs:
         typer.echo()
@@ -103,12 +127,15 @@ def _by_price(points: Points, front: Mask) -> list[int]:
     return [int(place) for place in places[np.argsort(points.blended_usd_per_mtok()[places])]]
 
 
-def _as_json(points: Points, front: Mask, chosen: int | Unmet, limits: PointLimits) -> dict[str, object]:
+def _as_json(
+    points: Points, front: Mask, chosen: int | Unmet, seen: ClosedLoop | None, limits: PointLimits
+) -> dict[str, object]:
     unmet = chosen if isinstance(chosen, Unmet) else None
     return {
         "points": len(points),
         "front": [point_json(points, place) for place in _by_price(points, front)],
         "cheapest": None if isinstance(chosen, Unmet) else point_json(points, chosen),
+        "simulated": None if seen is None else simulated_json(seen),
         "refused": None
         if unmet is None
         else {"reason": unmet.reason, "floors": unmet.floors, "by": unmet.by},

@@ -10,6 +10,7 @@ import numpy as np
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
 from entrepot.cli.tables import NOTHING, count_text, seconds_text, share_text
 from entrepot.tokenomics.choice import LimitCost
+from entrepot.tokenomics.closed_loop import ClosedLoop
 from entrepot.tokenomics.frontier import Points
 from entrepot.tokenomics.price import Array, Kind, Part
 
@@ -84,6 +85,23 @@ def point_json(points: Points, place: int) -> dict[str, object]:
         "usd_per_mtok": {KIND_NAMES[kind]: number(prices[kind]) for kind in Kind},
         "blended_usd_per_mtok": float(points.blended_usd_per_mtok()[place]),
         "shares": _shares(points.shares[place]),
+    }
+
+
+def simulated_text(seen: ClosedLoop) -> str:
+    """Return what the engine says of a point, as a line."""
+    ttft, tpot = seen.ttft, seen.tpot
+    speeds = "" if isnan(tpot.p50) else f"; {1 / tpot.p50:.1f} tokens/s, of nine in ten {1 / tpot.p90:.1f}"
+    waits = f"TTFT {seconds_text(ttft.p50)} s, of nine in ten {seconds_text(ttft.p90)}"
+    return f"simulated: {seen.requests_per_s:.3g} requests/s of a replica; {waits}{speeds}"
+
+
+def simulated_json(seen: ClosedLoop) -> dict[str, object]:
+    """Return what the engine says of a point, for programs."""
+    return {
+        "requests_per_s": seen.requests_per_s,
+        "ttft_s": {"p50": number(seen.ttft.p50), "p90": number(seen.ttft.p90)},
+        "tpot_s": {"p50": number(seen.tpot.p50), "p90": number(seen.tpot.p90)},
     }
 
 
