@@ -22,7 +22,12 @@ PRICE = ("price", *LLAMA, "--layout", "tp4", "--request", "2048:512")
 LOADS = (*PRICE, "--load-per-s", "1", "--tokens-per-s", "30", "--demand", "2@0.001")
 COMPARE = ("compare", *LLAMA, "--layout", "tp4", "--layout", "tp8", "--tokens-per-s", "30")
 VALIDATE = ("validate", "--only", "2", "--quick")
-COMMANDS = {"price": LOADS, "compare": (*COMPARE, "--api", "0.5/0.8"), "validate": VALIDATE}
+COMMANDS = {
+    "price": LOADS,
+    "compare": (*COMPARE, "--api", "0.5/0.8"),
+    "validate": VALIDATE,
+    "capacity": ("capacity", *LLAMA, "--layout", "tp4", "--tokens-per-s", "30"),
+}
 
 
 @pytest.fixture(params=[*COMMANDS, "calibrate"])
