@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from entrepot.catalog.measured import SiliconRow
-from entrepot.catalog.silicon import measured_points
+from entrepot.catalog.silicon import answerable, measured_points
 
 ROW = SiliconRow(
     id="one",
@@ -83,3 +83,24 @@ def test_a_split_row_without_workers_and_twin_says_what_was_assumed() -> None:
     point = measured_points([replace(SPLIT, decode_num_workers=None)])[0]
     assert point.is_split
     assert "decode workers" in point.assumed
+
+
+def test_rows_that_cannot_be_predicted_are_counted_by_reason() -> None:
+    """Nothing that somebody measured ends the command: what is unknown or impossible is said."""
+    rows = (
+        ROW,
+        replace(ROW, model_path="acme/unknown-7b"),
+        replace(ROW, system="z9"),
+        replace(ROW, concurrency=None),
+        replace(ROW, tpot_s=0.0),
+        replace(ROW, system="l4", tp_size=1, moe_ep_size=1),
+    )
+    points, reasons = answerable(rows)
+    assert [point.id for point in points] == ["one"]
+    assert reasons == {
+        "no architecture of acme/unknown-7b": 1,
+        "no hardware z9": 1,
+        "no concurrency": 1,
+        "lengths or times are not above 0": 1,
+        "does not fit in memory": 1,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,50 @@ def test_laws_name_tests_that_exist() -> None:
 def test_a_point_that_there_is_not_is_refused(only: str) -> None:
     """With what there is."""
     assert "expected points from 1 to 8" in entrepot("plan", "validate", "--only", only).err
+
+
+COLUMNS = (
+    "id,concurrency,backend,model_path,system,precision,mode,isl,osl,tp_size,silicon_ttft_ms,silicon_tpot_ms"
+)
+
+
+def test_rows_of_ones_own_are_predicted_without_a_fit(tmp_path: Path) -> None:
+    """What cannot be answered is counted; the same rows compressed give the same."""
+    row = "vllm,meta-llama/Llama-3.1-70B,h200,fp8,agg,1024,1024,4,200,"
+    lines = [COLUMNS, *(f"mine-{at},{at},{row}{12 + at / 4}" for at in (1, 4, 8, 16, 32, 64))]
+    lines.append("other,4,vllm,acme/unknown,h200,fp8,agg,1024,1024,4,200,20")
+    file, packed = tmp_path / "mine.csv", tmp_path / "mine.csv.gz"
+    file.write_text("\n".join(lines))
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    shown = entrepot("plan", "validate", "--rows", file, "--json").json
+    assert shown["0 / rows"] == 7
+    assert shown["0 / answered"] == pytest.approx(6 / 7)
+    assert shown["0 / rows that the coefficients were fitted to"] == 0
+    assert 0 < shown["0 / TPOT, not fitted to: median"] < 1
+    assert "1 × no architecture of acme/unknown" in shown["0 / note 2"]
+    again = entrepot("plan", "validate", "--rows", packed, "--json").json
+    assert again["0 / TPOT: median"] == shown["0 / TPOT: median"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no row"),
+        ("a,b\n1,2\n", "missing required field"),
+        (f"{COLUMNS}\nx,4,vllm,acme/unknown,h200,fp8,agg,1,1,4,2,2\n", "none of its 1 rows can be predicted"),
+        (f"{COLUMNS}\nx,many,vllm,meta-llama/Llama-3.1-70B,h200,fp8,agg,1,1,4,2,2\n", "x: Expected"),
+    ],
+)
+def test_a_file_of_rows_that_is_none_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    """By file and row, with what was expected."""
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    ran = entrepot("plan", "validate", "--rows", file)
+    assert ran.status != 0
+    assert "rows.csv" in ran.err
+    assert words in ran.err
+
+
+def test_rows_have_a_point_of_their_own(tmp_path: Path) -> None:
+    """Points of the repository's data are another question."""
+    assert entrepot("plan", "validate", "--rows", tmp_path / "rows.csv", "--only", "1").status == 2

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from entrepot.catalog.step_times import load_step_times
 from entrepot.tokenomics.clock import StepClock
-from entrepot.tokenomics.operating_point import Loads
+from entrepot.tokenomics.operating_point import Loads, mean_steps
 from entrepot.tokenomics.step_terms import TERMS, StepLoad, term_scales, terms
-from entrepot.tokenomics.step_time import OperatingPoints, StepTime, operating_points
+from entrepot.tokenomics.step_time import OperatingPoints, StepTime, operating_points, points_of
 from tests.tokenomics.test_deployment import LLAMA_70B, R1, deploy
 
 SHIPPED = load_step_times()
@@ -145,3 +145,19 @@ def test_a_prefill_worker_reads_and_does_not_answer() -> None:
     """A split deployment's workers are planned apart."""
     clock = StepTime.of(prefill := deploy(R1, "h200", tp=8, mode="prefill"), SHIPPED.of(prefill).values)
     assert clock.step_s(0, 0, 8192, 8192 * 4096) > clock.step_s(0, 0, 4096, 4096 * 2048)
+
+
+def test_ttft_is_the_waits_of_the_engine_until_the_cache_is_full() -> None:
+    """Below, an engine has time for more; above, every further request waits for one to leave."""
+    plan = deploy(LLAMA_70B, "h200", tp=4, backend="vllm")
+    known = load_step_times().of(plan)
+    at_once = np.array([1.0, 100.0, 500.0, 800.0, 1600.0])
+    same = np.full(len(at_once), 2048.0), np.full(len(at_once), 512.0)
+    mean = mean_steps(plan, known.values, Loads(at_once, *same))
+    assert mean.is_full.tolist() == [False, False, False, True, True]
+    loop = points_of(plan, known, Loads(at_once, *same))
+    waits = mean.waits @ np.array(known.first_token.waits)
+    assert (mean.least_ttft_s[:3] < waits[:3]).all()
+    assert loop.ttft_s[:3] == pytest.approx(waits[:3])
+    assert loop.requests_per_s[4] == pytest.approx(loop.requests_per_s[3], rel=0.02)
+    assert loop.ttft_s[4] - loop.ttft_s[3] == pytest.approx(800 / loop.requests_per_s[3], rel=0.05)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct, ValidationError, convert
@@ -21,6 +23,7 @@ from entrepot.domain.errors import DataError
 R = TypeVar("R")
 
 _S_PER_MS = 1e-3
+_GZIP = b"\x1f\x8b"  # how such files begin, whatever they are called
 _PERCENTILES = ("mean", "p50", "p90", "p99")
 _SILICON = "tokenomics/silicon_measured.csv.gz"
 _COST_BY_LOAD = "tokenomics/cost_by_load_measured.csv"
@@ -199,12 +202,16 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
 """Columns that are called otherwise here; one in milliseconds becomes one in seconds."""
 
 
-def silicon_rows() -> tuple[SiliconRow, ...]:
-    """Return the 3,347 measured configurations of aiconfigurator.
+def silicon_rows(path: Path | None = None) -> tuple[SiliconRow, ...]:
+    """Return the 3,347 measured configurations of aiconfigurator, or those of a file with its columns.
 
-    Raises: DataError when the file is damaged.
+    Raises: DataError when the file cannot be read, or a row of it is not of the form.
     """
-    return tuple(_typed(_SILICON, cells, SiliconRow) for cells in _rows(_SILICON))
+    name = _SILICON if path is None else str(path)
+    rows = tuple(_typed(name, cells, SiliconRow) for cells in _rows(_SILICON, path))
+    if not rows:
+        raise DataError(f"{name}: holds no row; expected a header as that of {_SILICON} and rows below it")
+    return rows
 
 
 def cost_by_load_rows() -> tuple[CostByLoadRow, ...]:
@@ -237,16 +244,22 @@ def published_points() -> tuple[PublishedPoint, ...]:
     return tuple(points)
 
 
-def _rows(name: str) -> Iterator[dict[str, object]]:
-    """Yield the cells that are not empty, under our names and in seconds; texts are left as they are."""
-    raw = data_path(name).read_bytes()
-    text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
+def _rows(name: str, path: Path | None = None) -> Iterator[dict[str, object]]:
+    """Yield the cells that are not empty, under our names and in seconds; texts are left as they are.
+
+    With a `path` the file there is read, whose columns are those of `name`.
+    """
+    try:
+        raw = (path or data_path(name)).read_bytes()
+        text = (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{path or name}: cannot be read: {error}") from None
     renamed = _RENAMED[name]
     for row in csv.DictReader(io.StringIO(text, newline="")):
         yield {
             renamed.get(column, column): _in_seconds(cell) if column.endswith("_ms") else cell
             for column, cell in row.items()
-            if cell
+            if cell and column  # cells beyond the header have no column
         }
 
 

@@ -7,12 +7,14 @@ data/tokenomics/README.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
 from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.measured import SiliconRow
+from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.architecture import Architecture
 from entrepot.tokenomics.deployment import Deployment, refuse_memory
 from entrepot.tokenomics.hardware import Hardware
@@ -56,6 +58,43 @@ def measured_points(rows: Iterable[SiliconRow]) -> tuple[MeasuredPoint, ...]:
             pending.append(row)
     points += [_assumed(row, known) for row in pending if row.concurrency]
     return tuple(points)
+
+
+def answerable(rows: Iterable[SiliconRow]) -> tuple[tuple[MeasuredPoint, ...], dict[str, int]]:
+    """Return the rows that can be predicted as measurements, and how many cannot, by reason.
+
+    Models and devices that nobody described have no prediction; nor has what does not say how many requests
+    were at once, cannot fit in memory, or was measured to take no time.
+    """
+    reasons: Counter[str] = Counter()
+    usable = []
+    for row in rows:
+        reason = _unanswerable(row)
+        if reason is None:
+            usable.append(row)
+        else:
+            reasons[reason] += 1
+    points = measured_points(usable)
+    possible = tuple(point for point in points if refuse_memory(point.deployment) is None)
+    if len(possible) < len(points):
+        reasons["does not fit in memory"] = len(points) - len(possible)
+    return possible, dict(reasons)
+
+
+def _unanswerable(row: SiliconRow) -> str | None:
+    try:
+        _shape(row.model_path)
+    except ConfigError:
+        return f"no architecture of {row.model_path}"
+    try:
+        _device(row.system)
+    except ConfigError:
+        return f"no hardware {row.system}"
+    if not row.concurrency or row.concurrency < 1:
+        return "no concurrency"
+    if not (row.tpot_s > 0 and row.ttft_s > 0 and row.isl > 0 and row.osl > 0):
+        return "lengths or times are not above 0"
+    return None
 
 
 def _looks_split(row: SiliconRow) -> bool:

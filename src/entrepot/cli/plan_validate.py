@@ -16,6 +16,7 @@ from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import echo_wrapped, print_columns
 from entrepot.cli.validate_loads import QUICK_CONFIGS, LoadEvidence, cost_by_load, ttft_is_queueing
+from entrepot.cli.validate_rows import own_rows
 from entrepot.cli.validate_speed import laws, speed
 from entrepot.cli.validate_steps import (
     StepEvidence,
@@ -38,6 +39,12 @@ def validate(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few rows of each: a trial of the command, no evidence.")
     ] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measurements of your own instead, a CSV with the columns of silicon_measured.csv."
+        ),
+    ] = None,
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
@@ -48,6 +55,11 @@ def validate(
 
     Takes a few minutes. A target that is missed is shown as such and is no failure of the command.
     """
+    if rows is not None:
+        if only or quick or plot:
+            raise ConfigError(("--rows has one point of its own: leave --only, --quick and --plot out",))
+        _show([own_rows(rows)], as_json=as_json)
+        return
     numbers = _numbers(only)
     if plot is not None:
         drawing_of(plot)
@@ -59,6 +71,10 @@ def validate(
     if plot is not None:
         draw_errors(steps.crossed[0], plot)
         typer.echo(f"drawn in {plot}", err=True)
+    _show(found, as_json=as_json)
+
+
+def _show(found: Sequence[Point], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({name: value for point in found for name, value in point.flat().items()}))
         return
@@ -66,7 +82,8 @@ def validate(
         _print(point)
     missed = [f"{point.number}: {c.name}" for point in found for c in point.checks if c.is_reached is False]
     total = sum(check.is_reached is not None for point in found for check in point.checks)
-    typer.echo(f"{total - len(missed)} of {total} targets are reached")
+    if total:
+        typer.echo(f"{total - len(missed)} of {total} targets are reached")
 
 
 def _tried(
@@ -113,7 +130,7 @@ def _numbers(text: str | None) -> list[int]:
 
 
 def _print(point: Point) -> None:
-    typer.echo(f"{point.number}  {point.title}")
+    typer.echo(f"{point.number}  {point.title}" if point.number else point.title)
     columns = {
         "figure": [check.name for check in point.checks],
         "value": [check.text for check in point.checks],

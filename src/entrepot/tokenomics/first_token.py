@@ -56,6 +56,7 @@ class FirstTokens(Struct, frozen=True, eq=False):
     rows: Ints
     ttft_s: Floats
     waits: Floats
+    least_ttft_s: Floats
     simulated: Floats
 
 
@@ -78,6 +79,7 @@ def first_tokens_of(
         rows=np.flatnonzero(np.isfinite(simulated).all(axis=1)),
         ttft_s=np.array([point.ttft_s for point in points]),
         waits=mean.waits,
+        least_ttft_s=mean.least_ttft_s,
         simulated=simulated,
     )
 
@@ -175,7 +177,8 @@ def fit_first_tokens(seen: FirstTokens, groups: Groups, folds: Sequence[str]) ->
         others = _fits(seen, groups.weight, seen.rows[parts[seen.rows] != part])
         for at in seen.rows[parts[seen.rows] == part]:
             waits, of_engine = others.get(seen.backends[at]) or others[TYPICAL]
-            closed[at], simulated[at] = seen.waits[at] @ waits, seen.simulated[at] @ of_engine
+            closed[at] = max(seen.waits[at] @ waits, seen.least_ttft_s[at])
+            simulated[at] = seen.simulated[at] @ of_engine
     found = {}
     for backend, (waits, of_engine) in _fits(seen, groups.weight, seen.rows).items():
         own = _rows(seen, seen.rows, backend)

@@ -55,20 +55,20 @@ class MeanSteps:
     """What the steps of operating points do on average, and what that takes.
 
     Shapes: (n,), (n, len(TERMS)) of `parts`, in seconds at peak per output token, and (n, len(WAITS)) of
-    `waits`. Units: sequences, seconds. `queue_s` is what a request waits at least where the engine has no
-    time left for more.
+    `waits`. Units: sequences, seconds. `least_ttft_s` is what requests wait at least, since an engine has no
+    time for more than a full batch of them; of split deployments it is all.
     """
 
     decoding: Floats
     parts: Floats
     tpot_s: Floats
     waits: Floats
-    queue_s: Floats
+    least_ttft_s: Floats
     is_full: NDArray[np.bool_]
 
     def ttft_s(self, waits: Sequence[float]) -> Floats:
         """Return mean TTFT when it holds so many times each of `WAITS`. Shapes: (len(WAITS),) to (n,)."""
-        return np.maximum(self.waits @ np.asarray(waits, dtype=np.float64), self.queue_s)
+        return np.maximum(self.waits @ np.asarray(waits, dtype=np.float64), self.least_ttft_s)
 
 
 def mean_steps(deployment: Deployment, weights: Floats, loads: Loads) -> MeanSteps:
@@ -90,9 +90,10 @@ def mean_steps(deployment: Deployment, weights: Floats, loads: Loads) -> MeanSte
         decoding = 0.5 * (decoding + np.clip(loads.concurrency * share, least, room))
         mean = state.at(decoding)
     is_full = decoding >= room * (1 - _NEARLY)
-    no_time_s = loads.concurrency / state.most_requests_per_s(mean) - loads.output_tokens * mean.tpot_s
-    queue_s = np.maximum(mean.queue_s, no_time_s)
-    return MeanSteps(decoding, mean.parts, mean.tpot_s, mean.waits, queue_s, is_full)
+    most = state.at(np.minimum(np.maximum(loads.concurrency, _ALONE), room))
+    no_time_s = loads.concurrency / state.most_requests_per_s(most) - loads.output_tokens * mean.tpot_s
+    least_ttft_s = np.maximum(mean.least_ttft_s, no_time_s)
+    return MeanSteps(decoding, mean.parts, mean.tpot_s, mean.waits, least_ttft_s, is_full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,12 @@ class _State:
             waits = np.stack(
                 [self.scales.groups * own_s, pieces * self._quiet_s(parts), burst_s, nothing + 1.0], axis=1
             )
-            queue_s = nothing
+            least_ttft_s = nothing
         else:  # read elsewhere, as fast as here, and handed over
-            waits, queue_s = np.zeros((len(decoding), len(WAITS))), own_s + tpot_s
-        return MeanSteps(decoding, parts, tpot_s, waits, queue_s, np.zeros(decoding.shape, dtype=np.bool_))
+            waits, least_ttft_s = np.zeros((len(decoding), len(WAITS))), own_s + tpot_s
+        return MeanSteps(
+            decoding, parts, tpot_s, waits, least_ttft_s, np.zeros(decoding.shape, dtype=np.bool_)
+        )
 
     def most_requests_per_s(self, mean: MeanSteps) -> Floats:
         """Return the requests/s of a batch at which the engine has no time left: prompts, then steps."""

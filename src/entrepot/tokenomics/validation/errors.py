@@ -10,6 +10,7 @@ from entrepot.tokenomics.coefficients import weighted_quantile
 from entrepot.tokenomics.step_terms import Floats
 
 Figures = dict[str, float]
+_LOADS = ((8, "up to 8 requests"), (64, "9 to 64"), (512, "65 to 512"), (np.inf, "more than 512"))
 _FEWEST = 5  # rows of a group that is reported
 
 
@@ -55,6 +56,11 @@ def errors_by(
         for name, rows in sorted(groups.items())
         if len(rows) >= _FEWEST
     }
+
+
+def load_name(concurrency: float) -> str:
+    """Return what tables call a load. Units: requests at once."""
+    return next(name for most, name in _LOADS if concurrency <= most)
 
 
 def take(values: Floats, rows: Sequence[int]) -> Floats:

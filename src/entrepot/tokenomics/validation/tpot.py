@@ -14,10 +14,15 @@ from entrepot.tokenomics.measured_point import MeasuredPoint
 from entrepot.tokenomics.measured_series import Groups, straddling_pairs
 from entrepot.tokenomics.step_model import HeldOut, held_out, spreads_of
 from entrepot.tokenomics.step_terms import Floats
-from entrepot.tokenomics.validation.errors import Figures, coverage_figures, error_figures, errors_by
+from entrepot.tokenomics.validation.errors import (
+    Figures,
+    coverage_figures,
+    error_figures,
+    errors_by,
+    load_name,
+)
 
 _FOLDS = 5
-_LOADS = ((8, "up to 8 requests"), (64, "9 to 64"), (512, "65 to 512"), (np.inf, "more than 512"))
 
 
 class CrossValidation(Struct, frozen=True):
@@ -101,7 +106,7 @@ def _by(done: CrossValidation, rows: Sequence[int]) -> dict[str, dict[str, Figur
         "gpu": errors_by(lambda i: plans[i].hardware.name, predicted, measured, weight),
         "backend": errors_by(lambda i: plans[i].backend, predicted, measured, weight),
         "model": errors_by(lambda i: plans[i].architecture.name, predicted, measured, weight),
-        "load": errors_by(lambda i: _load_name(loads[i]), predicted, measured, weight),
+        "load": errors_by(lambda i: load_name(loads[i]), predicted, measured, weight),
         "mode": errors_by(
             lambda i: modes[i],
             done.unseen.tpot_s[everyone],
@@ -109,10 +114,6 @@ def _by(done: CrossValidation, rows: Sequence[int]) -> dict[str, dict[str, Figur
             _plain_weight(done),
         ),
     }
-
-
-def _load_name(concurrency: float) -> str:
-    return next(name for most, name in _LOADS if concurrency <= most)
 
 
 def _errors(done: CrossValidation, rows: Sequence[int]) -> Figures:
