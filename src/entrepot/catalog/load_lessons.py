@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
+from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.data_files import data_path
+from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.measured import cost_by_load_rows
 from entrepot.domain.errors import DataError
 from entrepot.tokenomics.cost_by_load import Configuration, Lesson, LoadRow, configurations
 from entrepot.tokenomics.cost_by_load_settings import SETTINGS
+from entrepot.tokenomics.deployment import Deployment
 
 SHIPPED = "tokenomics/cost_by_load_lessons.json"
 
@@ -33,6 +37,29 @@ def load_configurations() -> tuple[Configuration, ...]:
         for row in cost_by_load_rows()
     ]
     return configurations(rows, SETTINGS)
+
+
+def load_deployments() -> dict[str, Deployment]:
+    """Return what each configuration runs, by name: the H100 of the file as `SETTINGS` has it.
+
+    Raises: DataError when the file is damaged.
+    """
+    found = {}
+    for row in cost_by_load_rows():
+        setting = SETTINGS[row.config]
+        device = replace(
+            find_hardware(row.hardware),
+            memory_bytes=setting.memory_bytes / row.gpus,
+            bandwidth_bytes_per_s=setting.bandwidth / row.gpus,
+        )
+        found[row.config] = Deployment(
+            architecture=find_architecture(row.model).architecture,
+            hardware=device,
+            backend=row.engine,
+            precision=row.precision,
+            tp=row.gpus,
+        )
+    return found
 
 
 def load_lessons() -> tuple[Lesson, ...]:

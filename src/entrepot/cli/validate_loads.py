@@ -7,13 +7,16 @@ from functools import cached_property
 
 import numpy as np
 
-from entrepot.catalog.load_lessons import load_configurations, load_lessons
+from entrepot.catalog.load_lessons import load_configurations, load_deployments, load_lessons
+from entrepot.catalog.step_times import load_step_times
 from entrepot.cli.validation_points import Check, Point, Rows, at_most, part
 from entrepot.replay.trace_files import load_trace
 from entrepot.tokenomics.arrivals import Requests, requests_of
 from entrepot.tokenomics.cost_by_load import Configuration, fit_two, unit_draws
 from entrepot.tokenomics.cost_by_load_report import RowError, Spread, row_errors, summarise
+from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.trace_run import run_trace
+from entrepot.tokenomics.validation.promises import PromiseError, promise_errors, promise_figures
 
 TRACE = "azure_2023_conv"
 SPEEDS = (1.0, 2.0, 4.0)
@@ -46,6 +49,17 @@ class LoadEvidence:
     def with_capacity(self) -> tuple[RowError, ...]:
         """Return the rows predicted with the throughput at 100 requests/s as well."""
         return self._errors(capacity=True)
+
+    @cached_property
+    def promises(self) -> Rows:
+        """Return the errors of the same rows as step times and waits of other hosts predict them."""
+        deployments, coefficients = load_deployments(), load_step_times()
+        found: list[PromiseError] = []
+        for configuration in self.configurations:
+            offer = DeploymentOffer.of(deployments[configuration.name], coefficients, tier="rental")
+            draws = unit_draws(np.random.default_rng(_SEED), _DRAWS)
+            found += promise_errors(configuration, offer.service(), draws)
+        return promise_figures(found)
 
     def _errors(self, *, capacity: bool) -> tuple[RowError, ...]:
         lessons = load_lessons()
@@ -104,7 +118,10 @@ def ttft_is_queueing(evidence: LoadEvidence) -> Point:
         5,
         "TTFT is queueing",
         tuple(checks),
-        {f"{TRACE} on one H100, an 8B model (C1)": trace_rows(evidence)},
+        {
+            "before any calibration, below saturation": evidence.promises,
+            f"{TRACE} on one H100, an 8B model (C1)": trace_rows(evidence),
+        },
         notes,
     )
 
