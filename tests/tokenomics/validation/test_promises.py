@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -31,10 +33,9 @@ def test_only_rows_below_saturation_are_promised_anything() -> None:
     found = promise_errors(C1, offer.service(), DRAWS)
     highest = max(row.throughput_rps for row in C1.rows)
     assert len(found) == sum(row.offered_rps < highest for row in C1.rows)
-    slower = replace(
-        offer.deployment, hardware=replace(offer.deployment.hardware, bandwidth_bytes_per_s=1e12)
-    )
-    worse = promise_errors(C1, replace_deployment(offer, slower).service(), DRAWS)
+    device = replace(offer.deployment.hardware, bandwidth_bytes_per_s=1e12)
+    slower = dataclasses.replace(offer, deployment=replace(offer.deployment, hardware=device))
+    worse = promise_errors(C1, slower.service(), DRAWS)
     assert all(one.errors[0] > other.errors[0] for one, other in zip(worse, found, strict=True))
 
 
