@@ -14,7 +14,14 @@ from entrepot.cli import plan_options as options
 from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_plot import draw_frontier
-from entrepot.cli.plan_points import limit_columns, point_columns, point_json, simulated_json, simulated_text
+from entrepot.cli.plan_points import (
+    OPTIONAL,
+    limit_columns,
+    point_columns,
+    point_json,
+    simulated_json,
+    simulated_text,
+)
 from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import print_columns
@@ -26,7 +33,6 @@ from entrepot.tokenomics.pareto import Mask
 
 BATCHES = tuple(float(batch) for batch in np.unique(np.geomspace(1, 2048, 34).round()))
 _SHOWN = 24
-_OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 
 
 @with_groups
@@ -55,6 +61,7 @@ def frontier(
     """
     if plot is not None:
         drawing_of(plot)
+    options.above_zero("--demand-per-s", demand_per_s)
     offers = deployed.all_offers()
     requests = options.requests_of(request, shared=False)
     grid = Grid(offers, BATCHES, requests, tuple(replicas or (1,)))
@@ -102,16 +109,16 @@ def _print(
     places = _by_price(points, front)
     shown = places[:: max(1, -(-len(places) // _SHOWN))]
     typer.echo(f"the front: {len(places)} of {len(points)} operating points, {len(shown)} shown")
-    print_columns(point_columns(points, shown), left=("deployment",), optional=_OPTIONAL)
+    print_columns(point_columns(points, shown), left=("deployment",), optional=OPTIONAL)
     typer.echo()
     if isinstance(chosen, Unmet):
         typer.echo(f"no point keeps the SLO: {chosen.reason}", err=True)
         if chosen.nearest is not None:
             typer.echo("nearest:")
-            print_columns(point_columns(points, [chosen.nearest]), left=("deployment",), optional=_OPTIONAL)
+            print_columns(point_columns(points, [chosen.nearest]), left=("deployment",), optional=OPTIONAL)
         return
     typer.echo("the cheapest within the SLO:")
-    print_columns(point_columns(points, [chosen]), left=("deployment",), optional=_OPTIONAL)
+    print_columns(point_columns(points, [chosen]), left=("deployment",), optional=OPTIONAL)
     if seen is not None:
         typer.echo(simulated_text(seen))
     costs = limit_costs(points, limits)

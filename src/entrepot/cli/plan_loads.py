@@ -87,7 +87,7 @@ def loads_json(
             "kind": meeting.meeting.value,
             "load_per_s": meeting.load,
             "price_usd": meeting.price_usd,
-            "clearing_usd": meeting.clearing_usd,
+            "clearing_usd": number(meeting.clearing_usd),
             "least_load_per_s": meeting.least_load,
             "gap": meeting.gap,
             "sentence": meeting.sentence,
