@@ -68,6 +68,12 @@ def test_a_demand_beyond_all_numbers_fills_the_host() -> None:
     assert equilibrium(lambda load: 0.001 / load, 5.0, Demand(1e300, 1e300)).meeting is Meeting.AT_CAPACITY
 
 
+def test_a_demand_below_all_numbers_leaves_the_host_empty() -> None:
+    """No price is low enough: a full fleet costs infinitely more than users would pay."""
+    found = equilibrium(lambda load: 0.001 / load, 5.0, Demand(1e-300, 1e-300))
+    assert (found.meeting, found.gap) == (Meeting.NONE, inf)
+
+
 def test_the_elasticity_is_the_published_one_unless_given() -> None:
     """−1.11, across hosts of one model."""
     assert Demand(1.0, 1.0).elasticity == HOSTS_ELASTICITY == -1.11

@@ -89,7 +89,7 @@ def loads_json(
             "price_usd": meeting.price_usd,
             "clearing_usd": number(meeting.clearing_usd),
             "least_load_per_s": meeting.least_load,
-            "gap": meeting.gap,
+            "gap": number(meeting.gap),
             "sentence": meeting.sentence,
         },
     }

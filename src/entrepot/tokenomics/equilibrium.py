@@ -136,7 +136,7 @@ def equilibrium(price_at: Callable[[float], float], capacity: float, demand: Dem
         return Equilibrium(Meeting.AT_CAPACITY, capacity, full_usd, clearing_usd, edge, 0.0, crossings)
     stable = [one for one in crossings if one.is_stable]
     if not stable:
-        gap = full_usd / clearing_usd - 1
+        gap = full_usd / clearing_usd - 1 if clearing_usd > 0 else inf
         return Equilibrium(Meeting.NONE, 0.0, 0.0, 0.0, None, gap, crossings)
     last = stable[-1]
     return Equilibrium(
