@@ -114,6 +114,14 @@ def test_an_slo_beyond_the_floor_is_refused_with_the_nearest() -> None:
     assert "nearest:" in ran.out
 
 
+def test_a_sweep_without_a_point_is_refused_and_not_drawn(tmp_path: Path) -> None:
+    """An empty picture would be looked at."""
+    path = tmp_path / "front.svg"
+    ran = entrepot(*SWEEP, "--layout", "tp8", "--request", "90000000:5", "--plot", path)
+    assert (ran.status, path.exists()) == (2, False)
+    assert "ask for a shorter request" in ran.err
+
+
 def test_a_limit_of_no_seconds_is_refused_with_what_is_reached() -> None:
     """In JSON that any parser takes: no NaN, no Infinity."""
     ran = entrepot(*SWEEP, "--layout", "tp8", "--ttft-s", "0", "--json")

@@ -90,7 +90,13 @@ def _show(
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    """Draw and print; end with 1 when no point keeps the SLO."""
+    """Draw and print; end with 1 when no point keeps the SLO.
+
+    Raises: ConfigError when there is no point at all.
+    """
+    if not points.fits.any():
+        need = "no batch of such requests fits in memory and serves the demand"
+        raise ConfigError((f"{need}: add GPUs or replicas, or ask for a shorter request",))
     front = points.front()
     if plot is not None:
         draw_frontier(points, front, chosen if isinstance(chosen, int) else None, model, plot)
@@ -129,8 +135,6 @@ def _print(
 
 def _by_price(points: Points, front: Mask) -> list[int]:
     places = np.flatnonzero(front)
-    if not len(places):
-        raise ConfigError(("no operating point fits in memory and serves the demand: add GPUs or replicas",))
     return [int(place) for place in places[np.argsort(points.blended_usd_per_mtok()[places])]]
 
 
