@@ -66,6 +66,10 @@ def test_capacity_sizes_a_fleet_and_says_what_is_free() -> None:
     assert fleet["simulated"]["met_share"] >= 0.9
     assert full["requests_per_s"] > within["requests_per_s"]
     assert full["simulated"] is None
+    for load in (within, full):
+        assert load["usd_per_mtok_of_all_tokens"] * load["mtok_per_day"] == pytest.approx(
+            24 * shown["usd_per_hour"]
+        )
     harder = ceil(30 / within["requests_per_s"]) - ceil(30 / full["requests_per_s"])
     assert shown["freed_gpus"]["by_batching"] == harder * 8
     assert len(shown["freed_gpus"]["by_hour"]) == 24
