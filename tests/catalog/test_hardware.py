@@ -77,6 +77,9 @@ def test_hardware_of_ones_own_replaces_what_ships(tmp_path: Path) -> None:
         ("bf16 = 989e12", "bf61 = 989e12", "unknown key; did you mean bf16"),
         ("rental = 1.05", "rental = -1", "out of range"),
         ("domain_gpus = 8", "domain_gpus = 0", "out of range"),
+        ("memory_bytes = 80e9", "memory_bytes = 80", "expected a number above 1e.08"),
+        ("3.35e12", "3.35", "out of range: expected a number above 1e.08"),
+        ("bf16 = 989e12", "bf16 = 989", "expected a number above 1e.08"),
         (
             "peak_flops = {",
             'assumed = ["power"]\npeak_flops = {',

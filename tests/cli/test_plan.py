@@ -114,6 +114,29 @@ def test_an_slo_beyond_the_floor_is_refused_with_the_nearest() -> None:
     assert "nearest:" in ran.out
 
 
+def test_a_sweep_without_a_point_is_refused_and_not_drawn(tmp_path: Path) -> None:
+    """An empty picture would be looked at."""
+    path = tmp_path / "front.svg"
+    ran = entrepot(*SWEEP, "--layout", "tp8", "--request", "90000000:5", "--plot", path)
+    assert (ran.status, path.exists()) == (2, False)
+    assert "ask for a shorter request" in ran.err
+
+
+def test_a_limit_of_no_seconds_is_refused_with_what_is_reached() -> None:
+    """In JSON that any parser takes: no NaN, no Infinity."""
+    ran = entrepot(*SWEEP, "--layout", "tp8", "--ttft-s", "0", "--json")
+    assert ran.status == 1
+    refused = ran.json["refused"]
+    assert refused["floors"]["ttft_s"] == pytest.approx(min(one["ttft_s"][0] for one in ran.json["front"]))
+    assert not {"NaN", "Infinity"} & set(ran.out.replace(",", " ").split())
+
+
+def test_a_host_that_gives_everything_away_pays_nothing_for_limits() -> None:
+    """Nothing is divided by its price."""
+    shown = entrepot(*SWEEP, "--layout", "tp8", "--ttft-s", "3", "--margin", "-100", "--json").json
+    assert shown["limits"][0]["share"] == 0.0
+
+
 def test_a_front_is_drawn(tmp_path: Path) -> None:
     """A line per deployment."""
     pytest.importorskip("matplotlib")
@@ -130,6 +153,16 @@ def test_a_front_is_drawn(tmp_path: Path) -> None:
         (("--gpu", "h1000"), "no hardware is called 'h1000'"),
         (("--tier", "lease"), "no price for the tier 'lease'"),
         (("--layout", "tp1", "--precision", "bf16"), "takes 1"),
+        (("--layout", "tp99999999999"), "at most 1024 GPUs"),
+        (("--layout", "99999xtp8+tp8"), "at most 1024 workers of a kind"),
+        (("--layout", "tp8_ep3"), "3 is none"),
+        (("--layout", "ep8"), "8 is none"),
+        (("--backend", "lmdeploy"), "expected one of sglang, trtllm, typical, vllm"),
+        (("--request", "0+4000:5"), "at least one token that is read"),
+        (("--request", "99999999999999999999:5"), "at most 100,000,000 of each"),
+        (("--demand-per-s", "0"), "nobody is there to bear the cost"),
+        (("--demand-per-s", "inf"), "--demand-per-s inf: expected a finite number"),
+        (("--tokens-per-step", "inf"), "--tokens-per-step inf: expected a finite number"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_by_name(arguments: tuple[str, ...], words: str) -> None:

@@ -66,6 +66,10 @@ def test_capacity_sizes_a_fleet_and_says_what_is_free() -> None:
     assert fleet["simulated"]["met_share"] >= 0.9
     assert full["requests_per_s"] > within["requests_per_s"]
     assert full["simulated"] is None
+    for load in (within, full):
+        assert load["usd_per_mtok_of_all_tokens"] * load["mtok_per_day"] == pytest.approx(
+            24 * shown["usd_per_hour"]
+        )
     harder = ceil(30 / within["requests_per_s"]) - ceil(30 / full["requests_per_s"])
     assert shown["freed_gpus"]["by_batching"] == harder * 8
     assert len(shown["freed_gpus"]["by_hour"]) == 24
@@ -148,7 +152,17 @@ def test_hosting_is_compared_with_an_api_by_who_owns_the_hardware() -> None:
         (("price", *ON, "--layout", "tp2"), "nearest that fits"),
         (("price", *ON, "--request", "9000000:5"), "use more GPUs or a shorter context"),
         (("price", *ON, "--request", "10:5@0"), "add up to 0"),
-        (("capacity", *ON, "--hourly", "1 2 3"), "expected 24 numbers"),
+        (("capacity", *ON, "--demand-per-s", "5", "--hourly", "1 2 3"), "expected 24 numbers"),
+        (("capacity", *ON, "--demand-per-s", "5", "--hourly", "nan" + " 1" * 23), "expected 24 numbers"),
+        (("capacity", *ON, "--hourly", "1 " * 24), "add --demand-per-s"),
+        (("capacity", *ON, "--prefix-cache", "5000"), "what prompts of a --trace share"),
+        (("capacity", *ON, "--trace", "azure_2023_conv", "--burst", "2"), "leave --burst out"),
+        (("capacity", *ON, "--burst", "inf"), "--burst inf: expected a finite number"),
+        (("capacity", *ON, "--load-per-s", "0"), "nobody is there to bear the cost"),
+        (("price", *ON, "--load-per-s", "0"), "nobody is there to bear the cost"),
+        (("price", *ON, "--nodes", "5"), "add --fleet"),
+        (("price", *ON, "--layout", "dp8_ep8", "--demand", "inf@1"), "expected RATE@USD_PER_REQUEST"),
+        (("compare", *ON, "--api", "nan/1"), "expected INPUT/OUTPUT"),
         (("compare", *ON, "--api", "cheap"), "expected INPUT/OUTPUT or INPUT/CACHED/OUTPUT"),
         (("compare", *ON, "--request", "1:1", "--request", "2:2"), "takes one --request"),
         (("compare", *ON, "--tokens-per-s", "9000"), "no deployment keeps the SLO"),

@@ -222,6 +222,15 @@ def test_all_missing_fields_are_reported_together() -> None:
     assert len(caught.value.problems) == 7
 
 
+def test_a_field_of_the_wrong_type_is_not_called_missing() -> None:
+    """It is there: whoever looks for it finds it."""
+    with pytest.raises(ConfigError) as caught:
+        shape({**LLAMA, "num_hidden_layers": "32"})
+    assert [problem for problem in caught.value.problems if "num_hidden_layers" in problem] == [
+        "made: num_hidden_layers is '32'; expected a whole number"
+    ]
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -233,6 +242,8 @@ def test_all_missing_fields_are_reported_together() -> None:
         ({"num_experts": 4, "num_experts_per_tok": 8}, "takes 8 experts and there are 4"),
         ({"layer_types": ["linear_attention"] * 32}, "linear_num_key_heads is missing"),
         ({"attn_type_list": [1, 0]}, "lightning"),
+        ({"head_dim": None, "hidden_size": 8}, "a head has none; add head_dim"),
+        ({"num_key_value_heads": 64}, "64 heads of keys and values for 32 attention heads"),
     ],
 )
 def test_what_is_not_modelled_is_refused(extra: Mapping[str, object], words: str) -> None:

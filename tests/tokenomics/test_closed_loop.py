@@ -24,6 +24,12 @@ def test_a_closed_loop_keeps_so_many_requests_in_flight(at_once: int) -> None:
     assert found.tpot.p50 >= alone.tpot.p50 * (1 - 1e-9)
 
 
+def test_requests_do_not_end_together_for_ever() -> None:
+    """A crowd that begins at once is forgotten: else each waits for the prompts of most others."""
+    found, alone = (closed_loop(SERVICE, RequestClass(800, 500), at_once) for at_once in (64, 1))
+    assert found.ttft.p90 < 4 * alone.ttft.p90
+
+
 def test_nobody_in_flight_is_refused() -> None:
     """A loop of nobody has no latency."""
     with pytest.raises(ValueError, match="at least one request"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,13 +60,29 @@ def test_more_users_never_mean_a_lower_load() -> None:
     assert loads[-1] == CAPACITY
 
 
+def test_a_demand_beyond_all_numbers_fills_the_host() -> None:
+    """A power that overflows is more than anyone has; so is what a price of nothing brings."""
+    assert Demand(1e300, 1e300).at(0.001) == inf
+    assert Demand(2.0, 0.001, -1000.0).at(1e-9) == inf
+    assert Demand(2.0, 0.001).at(0.0) == inf
+    assert equilibrium(lambda load: 0.001 / load, 5.0, Demand(1e300, 1e300)).meeting is Meeting.AT_CAPACITY
+
+
+def test_a_demand_below_all_numbers_leaves_the_host_empty() -> None:
+    """No price is low enough: a full fleet costs infinitely more than users would pay."""
+    found = equilibrium(lambda load: 0.001 / load, 5.0, Demand(1e-300, 1e-300))
+    assert (found.meeting, found.gap) == (Meeting.NONE, inf)
+
+
 def test_the_elasticity_is_the_published_one_unless_given() -> None:
     """−1.11, across hosts of one model."""
     assert Demand(1.0, 1.0).elasticity == HOSTS_ELASTICITY == -1.11
     assert Demand(100.0, 1.0).at(1.1) == pytest.approx(100 * 1.1**-1.11)
 
 
-@pytest.mark.parametrize(("load", "price", "elasticity"), [(0, 1, -1), (1, 0, -1), (1, 1, 0.5)])
+@pytest.mark.parametrize(
+    ("load", "price", "elasticity"), [(0, 1, -1), (1, 0, -1), (inf, 1, -1), (1, inf, -1), (1, 1, 0.5)]
+)
 def test_a_demand_that_cannot_be_is_refused(load: float, price: float, elasticity: float) -> None:
     """Named with what was expected."""
     with pytest.raises(ValueError, match="expected a load and a price above 0"):

@@ -20,6 +20,7 @@ from entrepot.tokenomics.precision import COMPUTED_PRECISIONS
 
 SHIPPED = "tokenomics/hardware.toml"
 _MOST = 1e20  # no device comes near, in any of these units
+_LEAST = 1e8  # bytes, bytes/s and FLOP/s of memory and arithmetic: what is below was meant in giga or tera
 _MOST_USD = 1e5
 _SEPARATORS = re.compile(r"[\s/-]+")
 
@@ -74,14 +75,14 @@ def _device(table: Table) -> Hardware:
     device = Hardware(
         name=table.text("name", "?"),
         aliases=table.texts("aliases"),
-        peak_flops=_numbers(table, "peak_flops", COMPUTED_PRECISIONS, _MOST),
-        memory_bytes=_quantity(table, "memory_bytes"),
-        bandwidth_bytes_per_s=_quantity(table, "bandwidth_bytes_per_s"),
+        peak_flops=_numbers(table, "peak_flops", COMPUTED_PRECISIONS, least=_LEAST, most=_MOST),
+        memory_bytes=_quantity(table, "memory_bytes", least=_LEAST),
+        bandwidth_bytes_per_s=_quantity(table, "bandwidth_bytes_per_s", least=_LEAST),
         link_bytes_per_s=_quantity(table, "link_bytes_per_s"),
         domain_gpus=table.integer("domain_gpus", 1, least=1),
         node_link_bytes_per_s=_quantity(table, "node_link_bytes_per_s"),
         power_kw=_quantity(table, "power_kw"),
-        usd_per_hour=_numbers(table, "usd_per_hour", TIERS, _MOST_USD),
+        usd_per_hour=_numbers(table, "usd_per_hour", TIERS, least=0, most=_MOST_USD),
         source=table.text("source", ""),
         date=table.day("date") or date.min,
         derived=table.texts("derived"),
@@ -92,16 +93,18 @@ def _device(table: Table) -> Hardware:
     return device
 
 
-def _quantity(table: Table, key: str) -> float:
-    table.require(key, "a number above 0")
-    return table.number(key, 1.0, least=0, most=_MOST, above=True)
+def _quantity(table: Table, key: str, *, least: float = 0) -> float:
+    table.require(key, f"a number above {least:g}")
+    return table.number(key, 1.0, least=least, most=_MOST, above=True)
 
 
-def _numbers(table: Table, key: str, names: tuple[str, ...], most: float) -> dict[str, float]:
-    """Return the numbers above 0 of a table, of which there is at least one."""
+def _numbers(
+    table: Table, key: str, names: tuple[str, ...], *, least: float, most: float
+) -> dict[str, float]:
+    """Return the numbers above `least` of a table, of which there is at least one."""
     table.require(key, f"a table with at least one of {', '.join(names)}")
     inner = table.section(key)
-    stated = {name: inner.number(name, None, least=0, most=most, above=True) for name in names}
+    stated = {name: inner.number(name, None, least=least, most=most, above=True) for name in names}
     inner.finish()
     if key in table and not any(name in inner for name in names):
         table.problem(key, f"has none of {', '.join(names)}; write at least one")

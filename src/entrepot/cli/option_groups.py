@@ -7,20 +7,27 @@ Click's own way, a decorator per group that fills a dictionary, loses the types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from math import isfinite
 from typing import Any, get_type_hints
+
+from entrepot.domain.errors import ConfigError
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command for typer whose parameters that are option groups are the options of these."""
+    """Return a command for typer whose parameters that are option groups are the options of these.
+
+    It raises ConfigError for a number that is not finite: typer takes `inf` for one.
+    """
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)}
 
     @wraps(command)
     def run(**given: object) -> None:
+        _check_finite(given)
         made = {
             name: group(**{field.name: given.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
@@ -36,6 +43,16 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_finite(given: Mapping[str, object]) -> None:
+    problems = tuple(
+        f"--{name.replace('_', '-')} {value:g}: expected a finite number; no limit is to leave it out"
+        for name, value in given.items()
+        if isinstance(value, float) and not isfinite(value)
+    )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _options(group: type[Any]) -> list[Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,10 @@ def capacity(
     """
     if plot is not None:
         drawing_of(plot)
+    options.above_zero("--load-per-s", load_per_s)
+    options.above_zero("--demand-per-s", demand_per_s)
+    if hourly is not None and demand_per_s is None:
+        raise ConfigError(("--hourly is the curve of a demand: add --demand-per-s, that of its peak",))
     curve = _curve(hourly)
     shown = _found(deployed.offer(), asked.promise(ANY_CONTEXT), load_per_s, demand_per_s, curve)
     if as_json:
@@ -87,11 +92,11 @@ def _found(
         Row(WITHIN, _state(offer, promise, min(within.rate_per_s, full_per_s)), within.trial),
         Row(FULL, _state(offer, promise, full_per_s), None),
     ]
-    if load_per_s:
+    if load_per_s is not None:
         given = slo.trial_of(offer, promise, load_per_s, full_per_s=within.full_per_s)
         rows.insert(0, Row(GIVEN, _state(offer, promise, min(load_per_s, full_per_s)), given))
     fleet = None
-    if demand_per_s:
+    if demand_per_s is not None:
         fleet = _fleet(offer, promise, within, full_per_s, demand_per_s, curve)
     return Capacity(offer, promise, within, tuple(rows), fleet)
 
@@ -135,7 +140,7 @@ def _curve(text: str | None) -> list[float]:
         numbers = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
         numbers = []
-    if len(numbers) != HOURS_PER_DAY or min(numbers) < 0 or max(numbers) <= 0:
+    if len(numbers) != HOURS_PER_DAY or not all(0 <= one < inf for one in numbers) or max(numbers) <= 0:
         raise ConfigError(
             (f"--hourly {text!r}: expected {HOURS_PER_DAY} numbers of at least 0, one per hour",)
         )

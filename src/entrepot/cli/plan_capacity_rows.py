@@ -49,8 +49,6 @@ class Capacity(Struct, frozen=True):
 
 def capacity_columns(shown: Capacity) -> dict[str, list[str]]:
     """Return a row per load."""
-    tokens = float(shown.promise.mix.tokens.sum())
-    usd_per_s = shown.offer.usd_per_hour / SECONDS_PER_HOUR
     rows = shown.rows
     columns = {
         "load": [row.name for row in rows],
@@ -66,10 +64,19 @@ def capacity_columns(shown: Capacity) -> dict[str, list[str]]:
     if shown.promise.has_limits:
         columns["keep the SLO"] = [_share(row.trial) for row in rows]
         columns["goodput"] = [_goodput(row.trial) for row in rows]
-    per_s = [row.state.rate_per_s for row in rows]
-    columns["Mtok/day"] = [f"{rate * tokens * SECONDS_PER_DAY / TOKENS_PER_MTOK:,.0f}" for rate in per_s]
-    columns["$/M all tokens"] = [f"{usd_per_s / rate / tokens * TOKENS_PER_MTOK:.3g}" for rate in per_s]
+    columns["Mtok/day"] = [f"{_mtok_per_day(shown, row):,.0f}" for row in rows]
+    columns["$/M all tokens"] = [f"{_usd_per_mtok(shown, row):.3g}" for row in rows]
     return columns
+
+
+def _mtok_per_day(shown: Capacity, row: Row) -> float:
+    tokens = float(shown.promise.mix.tokens.sum())
+    return row.state.rate_per_s * tokens * SECONDS_PER_DAY / TOKENS_PER_MTOK
+
+
+def _usd_per_mtok(shown: Capacity, row: Row) -> float:
+    """Return what a day of the replica costs over all of its tokens."""
+    return shown.offer.usd_per_hour * SECONDS_PER_DAY / SECONDS_PER_HOUR / _mtok_per_day(shown, row)
 
 
 def capacity_json(shown: Capacity) -> dict[str, object]:
@@ -87,7 +94,7 @@ def capacity_json(shown: Capacity) -> dict[str, object]:
             "share": promise.share,
             "is_cautious": promise.is_cautious,
         },
-        "loads": {row.name: _row_json(row) for row in shown.rows},
+        "loads": {row.name: _row_json(shown, row) for row in shown.rows},
         "fleet": None
         if fleet is None
         else {
@@ -122,13 +129,15 @@ def trial_json(trial: Trial) -> dict[str, object]:
     }
 
 
-def _row_json(row: Row) -> dict[str, object]:
+def _row_json(shown: Capacity, row: Row) -> dict[str, object]:
     state = row.state
     return {
         "requests_per_s": _rate(row),
         "batch": state.batch,
         "mean_tpot_s": state.step_s,
         "busy_share": state.busy_share,
+        "mtok_per_day": _mtok_per_day(shown, row),
+        "usd_per_mtok_of_all_tokens": _usd_per_mtok(shown, row),
         "simulated": None if row.trial is None else trial_json(row.trial),
     }
 

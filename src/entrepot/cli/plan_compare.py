@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from entrepot.cli.options import AsJson
 from entrepot.cli.plan_compare_plot import Bought, draw_deployments
 from entrepot.cli.plan_frontier import BATCHES
 from entrepot.cli.plan_options import PlannedOffer
-from entrepot.cli.plan_points import deployment_name, point_columns, point_json
+from entrepot.cli.plan_points import OPTIONAL, deployment_name, point_columns, point_json
 from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import NOTHING, print_columns
@@ -28,7 +29,6 @@ from entrepot.tokenomics.frontier import Grid, Points, points_of
 from entrepot.tokenomics.hosting import BreakEven, break_even
 from entrepot.tokenomics.load import RequestClass
 
-_OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 _API_FORM = "INPUT/OUTPUT or INPUT/CACHED/OUTPUT in USD per million tokens, such as 0.55/0.14/2.19"
 
 
@@ -79,7 +79,7 @@ def _show(points: Points, best: Sequence[int], even: Sequence[BreakEven], *, as_
         }
         typer.echo(json.dumps(shown, indent=2))
         return
-    print_columns(point_columns(points, best), left=("deployment",), optional=_OPTIONAL)
+    print_columns(point_columns(points, best), left=("deployment",), optional=OPTIONAL)
     if even:
         typer.echo()
         bill = f"${even[0].api_usd_per_mtok:.3g} per million"
@@ -132,7 +132,7 @@ def _api(text: str) -> tuple[float, float, float]:
         prices = [float(part) for part in text.split("/")]
     except ValueError:
         prices = []
-    if len(prices) not in (2, 3) or min(prices) < 0:
+    if len(prices) not in (2, 3) or not all(0 <= price < inf for price in prices):
         raise ConfigError((f"--api {text!r}: expected {_API_FORM}",))
     return prices[0], prices[1] if len(prices) == 3 else prices[0], prices[-1]
 

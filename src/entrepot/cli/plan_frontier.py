@@ -14,7 +14,14 @@ from entrepot.cli import plan_options as options
 from entrepot.cli.option_groups import with_groups
 from entrepot.cli.options import AsJson
 from entrepot.cli.plan_plot import draw_frontier
-from entrepot.cli.plan_points import limit_columns, point_columns, point_json, simulated_json, simulated_text
+from entrepot.cli.plan_points import (
+    OPTIONAL,
+    limit_columns,
+    point_columns,
+    point_json,
+    simulated_json,
+    simulated_text,
+)
 from entrepot.cli.plots import drawing_of
 from entrepot.cli.progress import progress_bar
 from entrepot.cli.tables import print_columns
@@ -26,7 +33,6 @@ from entrepot.tokenomics.pareto import Mask
 
 BATCHES = tuple(float(batch) for batch in np.unique(np.geomspace(1, 2048, 34).round()))
 _SHOWN = 24
-_OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥")
 
 
 @with_groups
@@ -55,6 +61,7 @@ def frontier(
     """
     if plot is not None:
         drawing_of(plot)
+    options.above_zero("--demand-per-s", demand_per_s)
     offers = deployed.all_offers()
     requests = options.requests_of(request, shared=False)
     grid = Grid(offers, BATCHES, requests, tuple(replicas or (1,)))
@@ -83,7 +90,13 @@ def _show(
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    """Draw and print; end with 1 when no point keeps the SLO."""
+    """Draw and print; end with 1 when no point keeps the SLO.
+
+    Raises: ConfigError when there is no point at all.
+    """
+    if not points.fits.any():
+        need = "no batch of such requests fits in memory and serves the demand"
+        raise ConfigError((f"{need}: add GPUs or replicas, or ask for a shorter request",))
     front = points.front()
     if plot is not None:
         draw_frontier(points, front, chosen if isinstance(chosen, int) else None, model, plot)
@@ -102,16 +115,16 @@ def _print(
     places = _by_price(points, front)
     shown = places[:: max(1, -(-len(places) // _SHOWN))]
     typer.echo(f"the front: {len(places)} of {len(points)} operating points, {len(shown)} shown")
-    print_columns(point_columns(points, shown), left=("deployment",), optional=_OPTIONAL)
+    print_columns(point_columns(points, shown), left=("deployment",), optional=OPTIONAL)
     typer.echo()
     if isinstance(chosen, Unmet):
         typer.echo(f"no point keeps the SLO: {chosen.reason}", err=True)
         if chosen.nearest is not None:
             typer.echo("nearest:")
-            print_columns(point_columns(points, [chosen.nearest]), left=("deployment",), optional=_OPTIONAL)
+            print_columns(point_columns(points, [chosen.nearest]), left=("deployment",), optional=OPTIONAL)
         return
     typer.echo("the cheapest within the SLO:")
-    print_columns(point_columns(points, [chosen]), left=("deployment",), optional=_OPTIONAL)
+    print_columns(point_columns(points, [chosen]), left=("deployment",), optional=OPTIONAL)
     if seen is not None:
         typer.echo(simulated_text(seen))
     costs = limit_costs(points, limits)
@@ -122,8 +135,6 @@ def _print(
 
 def _by_price(points: Points, front: Mask) -> list[int]:
     places = np.flatnonzero(front)
-    if not len(places):
-        raise ConfigError(("no operating point fits in memory and serves the demand: add GPUs or replicas",))
     return [int(place) for place in places[np.argsort(points.blended_usd_per_mtok()[places])]]
 
 

@@ -87,9 +87,9 @@ def loads_json(
             "kind": meeting.meeting.value,
             "load_per_s": meeting.load,
             "price_usd": meeting.price_usd,
-            "clearing_usd": meeting.clearing_usd,
+            "clearing_usd": number(meeting.clearing_usd),
             "least_load_per_s": meeting.least_load,
-            "gap": meeting.gap,
+            "gap": number(meeting.gap),
             "sentence": meeting.sentence,
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,8 @@ _REQUEST = re.compile(r"(?P<uncached>\d+)(\+(?P<cached>\d+))?:(?P<output>\d+)(@(
 _SIZE = re.compile(r"(tp|pp|dp|ep)(\d+)")
 _WORKERS = re.compile(r"((?P<count>[1-9]\d*)[x×])?(?P<layout>[^x×+]+)")
 _EIGHT_BITS = ("fp8", "int8")
+_MOST_GPUS = 1024  # of a size or of workers of a kind: beyond are mistypings, and minutes of simulation
+_MOST_TOKENS = 100_000_000  # of a part of a request, as in a trace
 
 Model = Annotated[str, typer.Option(help="A model by its name, or the path of a config.json.")]
 Gpu = Annotated[str, typer.Option(help="Hardware by its name.")]
@@ -92,6 +94,13 @@ Accepted = Annotated[
 Margin = Annotated[float, typer.Option(min=-100, help="Percent of the cost that the prices bring on top.")]
 
 
+def above_zero(option: str, value: float | None) -> float | None:
+    """Return the value of an option. Raises: ConfigError for 0, of which nothing has a price."""
+    if value == 0:
+        raise ConfigError((f"{option} 0: nobody is there to bear the cost; expected a number above 0",))
+    return value
+
+
 def requests_of(texts: Sequence[str] | None, *, shared: bool) -> tuple[RequestClass, ...]:
     """Return the sizes of requests; with `shared` their shares add up to 1, and are equal unless given.
 
@@ -111,11 +120,13 @@ def requests_of(texts: Sequence[str] | None, *, shared: bool) -> tuple[RequestCl
 
 def _request(text: str) -> tuple[RequestClass, float | None]:
     match = _REQUEST.fullmatch(text)
-    if match is None or int(match["output"]) < 1:
+    sizes = [] if match is None else [int(match[name] or "0") for name in ("uncached", "cached", "output")]
+    if match is None or min(sizes[0], sizes[2]) < 1 or max(sizes) > _MOST_TOKENS:
         form = "UNCACHED[+CACHED]:OUTPUT[@SHARE], such as 1000+3000:500@0.2"
-        raise ConfigError((f"--request {text!r}: expected {form}, with at least one token of output",))
-    cached, share = match["cached"] or "0", match["share"]
-    one = RequestClass(float(match["uncached"]), float(match["output"]), float(cached))
+        ends = f"with at least one token that is read, one of output and at most {_MOST_TOKENS:,} of each"
+        raise ConfigError((f"--request {text!r}: expected {form}, {ends}",))
+    uncached, cached, output = (float(size) for size in sizes)
+    one, share = RequestClass(uncached, output, cached), match["share"]
     try:
         return one, None if share is None else float(share)
     except ValueError:
@@ -147,6 +158,7 @@ class Deploying:
         shape = find_architecture(model).architecture
         devices = load_hardware(self.hardware)
         coefficients = load_step_times()
+        _check_backend(self.backend, coefficients.first_tokens)
         usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
         found: list[PlannedOffer] = []
         for name, layout in product(gpus, layouts or usual):
@@ -204,6 +216,8 @@ def _pools(base: Deployment, layout: str) -> tuple[tuple[int, Deployment], tuple
     ]
     if None in pools or len(found) != len(("prefill", "decode")):
         raise _bad_layout(layout)
+    if max(count for count, _ in found) > _MOST_GPUS:
+        raise ConfigError((f"--layout {layout!r}: expected at most {_MOST_GPUS} workers of a kind",))
     return found[0], found[1]
 
 
@@ -213,7 +227,22 @@ def _sizes(text: str, layout: str) -> dict[str, int]:
     sizes = {part[1]: int(part[2]) for part in parts if part is not None}
     if None in parts or len(sizes) < len(parts) or min(sizes.values()) < 1:
         raise _bad_layout(layout)
+    stage, ep = sizes.get("tp", 1) * sizes.get("dp", 1), sizes.get("ep", 1)
+    if stage % ep:
+        gpus = f"the {stage} GPUs of a stage (tp × dp)"
+        raise ConfigError(
+            (f"--layout {layout!r}: ep{ep} spreads experts over parts of {gpus}: {ep} is none",)
+        )
+    if stage * sizes.get("pp", 1) > _MOST_GPUS:
+        raise ConfigError((f"--layout {layout!r}: expected at most {_MOST_GPUS} GPUs of one engine",))
     return sizes
+
+
+def _check_backend(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ConfigError(
+            (f"--backend {name!r} was never measured: expected one of {', '.join(sorted(known))}",)
+        )
 
 
 def _bad_layout(layout: str) -> ConfigError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import isfinite, isnan
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from entrepot.tokenomics.choice import LimitCost
 from entrepot.tokenomics.closed_loop import ClosedLoop
 from entrepot.tokenomics.frontier import Points
 from entrepot.tokenomics.price import Array, Kind, Part
+
+OPTIONAL = ("GPUs", "idle", "cached $/M", "TTFT ≤", "tokens/s ≥", "context", "req/s")
+"""The columns that a narrow terminal leaves out, the first first."""
 
 _LIMIT_NAMES = {
     "ttft_s": "TTFT",
@@ -111,7 +114,7 @@ def _shares(shares: Array) -> dict[str, float]:
 
 def number(value: float) -> float | None:
     """Return a number as JSON has it: None where there is none."""
-    return None if isnan(value) else float(value)
+    return float(value) if isfinite(value) else None
 
 
 def usd_text(usd_per_mtok: float) -> str:

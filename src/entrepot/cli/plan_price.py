@@ -50,7 +50,10 @@ def price(
     demand: Annotated[
         str | None, typer.Option(help="Requests/s of a replica that a price brings, RATE@USD_PER_REQUEST.")
     ] = None,
-    elasticity: Annotated[float, typer.Option(max=0, help="Of that demand.")] = HOSTS_ELASTICITY,
+    elasticity: Annotated[
+        float,
+        typer.Option(max=0, help="Percent by which that demand changes when the price rises by one percent."),
+    ] = HOSTS_ELASTICITY,
     margin: Annotated[float | None, typer.Option(min=-100, help="Percent of the cost, on top.")] = None,
     as_json: AsJson = False,
     plot: Annotated[
@@ -67,8 +70,11 @@ def price(
         return
     if plot is not None:
         drawing_of(plot)
+    if nodes is not None:
+        raise ConfigError(("--nodes are those of a fleet: add --fleet, or leave it out",))
     if deployed.model is None or deployed.gpu is None:
         raise ConfigError(("plan price needs --fleet, or --model and --gpu",))
+    options.above_zero("--load-per-s", load_per_s)
     offer = deployed.offers(deployed.model, [deployed.gpu], [deployed.layout])[0]
     wanted = None if demand is None else _demand(demand, elasticity)
     promise = asked.promise(USUAL_TIERS)

@@ -95,6 +95,12 @@ class Asked:
         """
         if self.trace is not None and self.request:
             raise ConfigError(("--trace has the lengths of its own requests: leave --request out",))
+        if self.trace is not None and self.burst != 1.0:
+            raise ConfigError(("--trace has its own bursts: leave --burst out",))
+        if self.trace is None and self.prefix_cache:
+            raise ConfigError(
+                ("--prefix-cache keeps what prompts of a --trace share: add one, or leave it out",)
+            )
         if self.share <= 0:
             raise ConfigError(
                 ("--share 0 promises nothing to anybody: expected a part above 0, such as 0.9",)

@@ -283,6 +283,10 @@ def _grouped(fields: ConfigFields, hidden: int) -> _Attention:
     heads = _heads(fields)
     kv_heads = fields.optional("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
     dim = fields.optional("head_dim", "kv_channels") or hidden // heads
+    if dim < 1:
+        fields.problem(f"{heads} attention heads share a width of {hidden}: a head has none; add head_dim")
+    if kv_heads > heads:
+        fields.problem(f"there are {kv_heads} heads of keys and values for {heads} attention heads")
     is_gated = fields.flag("attn_output_gate", default=fields.text("model_type") in _ALWAYS_GATED)
     queries = heads * dim * (2 if is_gated else 1)
     parameters = hidden * (queries + 2 * kv_heads * dim) + heads * dim * hidden

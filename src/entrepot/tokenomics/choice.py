@@ -14,6 +14,7 @@ from entrepot.tokenomics.frontier import Points
 from entrepot.tokenomics.price import Array
 
 LOOSER = 0.10  # how far a limit is loosened to see what a little of it costs
+_LEAST = 1e-9  # a limit of 0 is missed by a factor too: one that is not infinite
 
 
 class PointLimits(Struct, frozen=True):
@@ -104,7 +105,7 @@ def limit_costs(points: Points, limits: PointLimits, prices: Array | None = None
             LimitCost(
                 limit=name,
                 costs=costs,
-                share=costs / float(cost[without]),
+                share=costs / float(cost[without]) if costs else 0.0,
                 looser_saves=float(cost[chosen] - cost[looser]),
                 without=without,
                 looser=looser,
@@ -130,7 +131,7 @@ def _misses(points: Points, limits: PointLimits) -> Array:
         elif name in _AT_LEAST:
             columns.append(value / reached[name])
         else:
-            columns.append(reached[name] / value)
+            columns.append(reached[name] / max(value, _LEAST))
     return np.stack(columns, axis=1)
 
 
@@ -146,7 +147,7 @@ def _unmet(points: Points, limits: PointLimits, misses: Array) -> Unmet:
     for name, miss in zip(LIMITS, best, strict=True):
         if miss > 1.0:
             value = getattr(limits, name)
-            floors[name] = float(value / miss if name in _AT_LEAST else value * miss)
+            floors[name] = float(value / miss if name in _AT_LEAST else max(value, _LEAST) * miss)
     if floors:
         said = [
             f"{_UNITS[name].format(getattr(limits, name))} is beyond every point: "

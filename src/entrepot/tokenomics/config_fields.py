@@ -34,7 +34,10 @@ class ConfigFields:
 
     def required(self, what: str, *keys: str) -> int:
         """Return the positive integer under the first of `keys` that is there; `what` says what it means."""
+        known = len(self._problems)
         value = self.optional(*keys)
+        if value is None and len(self._problems) > known:
+            return 1  # it is there, and was said to be no number
         if value is None:
             others = f" (or {', '.join(keys[1:])})" if len(keys) > 1 else ""
             self.problem(f"{keys[0]} is missing{others}; add the {what}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from math import inf
 
 import numpy as np
 from msgspec import Struct
@@ -36,7 +37,7 @@ class Demand(Struct, frozen=True):
     elasticity: float = HOSTS_ELASTICITY
 
     def __post_init__(self) -> None:
-        if not (self.load > 0 and self.price_usd > 0 and self.elasticity < 0):
+        if not (0 < self.load < inf and 0 < self.price_usd < inf and self.elasticity < 0):
             raise ValueError(
                 f"a demand of {self.load:g} at ${self.price_usd:g} with elasticity {self.elasticity:g}: "
                 "expected a load and a price above 0, and an elasticity below 0"
@@ -44,11 +45,19 @@ class Demand(Struct, frozen=True):
 
     def at(self, price_usd: float) -> float:
         """Return the load that a price brings."""
-        return float(self.load * (price_usd / self.price_usd) ** self.elasticity)
+        return self.load * _power(price_usd / self.price_usd, self.elasticity)
 
     def price(self, load: float) -> float:
         """Return the price at which a load is asked for."""
-        return float(self.price_usd * (load / self.load) ** (1 / self.elasticity))
+        return self.price_usd * _power(load / self.load, 1 / self.elasticity)
+
+
+def _power(base: float, exponent: float) -> float:
+    """Return a power; infinity where it is larger than a number can be."""
+    try:
+        return float(base**exponent)
+    except (OverflowError, ZeroDivisionError):
+        return inf
 
 
 class Crossing(Struct, frozen=True):
@@ -127,7 +136,7 @@ def equilibrium(price_at: Callable[[float], float], capacity: float, demand: Dem
         return Equilibrium(Meeting.AT_CAPACITY, capacity, full_usd, clearing_usd, edge, 0.0, crossings)
     stable = [one for one in crossings if one.is_stable]
     if not stable:
-        gap = full_usd / clearing_usd - 1
+        gap = full_usd / clearing_usd - 1 if clearing_usd > 0 else inf
         return Equilibrium(Meeting.NONE, 0.0, 0.0, 0.0, None, gap, crossings)
     last = stable[-1]
     return Equilibrium(
