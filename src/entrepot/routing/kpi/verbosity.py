@@ -116,7 +116,8 @@ class Level:
         being learned itself tells of the order in which the answers came.
         """
         others = 1.0 - self.weight / above.seen if above.seen else 1.0
-        return self.factor(PSEUDO_COUNT / max(others, LEAST_OTHERS))
+        pseudo = PSEUDO_COUNT / (others if others > LEAST_OTHERS else LEAST_OTHERS)
+        return (self.total + pseudo) / (self.weight + pseudo)
 
 
 class Classes:
