@@ -94,7 +94,7 @@ class Gateway:
         self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
         self.model_names = frozenset((*self.virtual_models, *(at.endpoint.model for at in self.targets)))
         self.counters = Counters(len(self.targets))
-        self.knowledge = knowledge
+        self.knowledge, self.lessons = knowledge, Lessons(knowledge, asyncio.get_running_loop())
         self.router = Router(
             tuple(target.endpoint for target in self.targets),
             {model.name: model for model in settings.models},
@@ -118,7 +118,6 @@ class Gateway:
         self._watched: set[Relay] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self.lessons = Lessons(knowledge, self._loop)
         self._stopping = self._keys_unreadable = False
 
     # -- the way of a request

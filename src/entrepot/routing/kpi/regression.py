@@ -66,9 +66,16 @@ def add_to(
 
 def pull_towards(sums: list[float], target: Coefficients, strengths: Sequence[float]) -> None:
     """Add to the sums that each coefficient was seen to be its target, with these weights."""
-    for place, (diagonal, wanted, strength) in enumerate(zip(_DIAGONAL, target, strengths, strict=True)):
-        sums[diagonal] += strength
-        sums[FIRST_PRODUCT + place] += strength * wanted
+    wanted0, wanted1, wanted2, wanted3 = target
+    strength0, strength1, strength2, strength3 = strengths
+    sums[0] += strength0
+    sums[4] += strength1
+    sums[7] += strength2
+    sums[9] += strength3
+    sums[10] += strength0 * wanted0
+    sums[11] += strength1 * wanted1
+    sums[12] += strength2 * wanted2
+    sums[13] += strength3 * wanted3
 
 
 def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]) -> Coefficients:
@@ -81,9 +88,10 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     pull_towards(pulled, prior, strengths)
     for _ in range(COEFFICIENTS):
         found = _eliminated(pulled)
-        least = min(found)
-        if least >= 0.0:
+        first, second, third, fourth = found
+        if first >= 0.0 and second >= 0.0 and third >= 0.0 and fourth >= 0.0:
             return found
+        least = min(found)
         place = found.index(least)
         for other in _ROWS[place]:
             pulled[other] = 0.0
@@ -99,6 +107,12 @@ def _eliminated(sums: Sequence[float]) -> Coefficients:
     a00, a01, a02, a03, a11, a12, a13, a22, a23, a33, y0, y1, y2, y3 = sums
     if a00 <= 0.0:
         a00, a01, a02, a03, y0 = 1.0, 0.0, 0.0, 0.0, 0.0
+    if not (a01 or a03 or a12 or a13 or a23):  # no tokens were seen, as of a TPOT: nothing to eliminate for
+        part2 = a02 / a00
+        c22, z2 = a22 - part2 * a02, y2 - part2 * y0
+        found2 = 0.0 if c22 <= _LEAST_PIVOT * a22 else z2 / c22
+        found1 = 0.0 if a11 <= 0.0 else y1 / a11
+        return y0 / a00 - part2 * found2, found1, found2, 0.0 if a33 <= 0.0 else y3 / a33
     part1, part2, part3 = a01 / a00, a02 / a00, a03 / a00
     b11, b12, b13, z1 = a11 - part1 * a01, a12 - part1 * a02, a13 - part1 * a03, y1 - part1 * y0
     if b11 <= _LEAST_PIVOT * a11:

@@ -159,14 +159,14 @@ class Timing:
         if not self.weight:  # the prior alone: most endpoints of a large catalog were never asked
             self.fit = prior
             return
-        pseudo = PSEUDO_COUNT * unit
-        before = self.fit
+        pseudo, before = PSEUDO_COUNT * unit, self.fit
         self.fit = solved(self.sums, prior, strengths(max(level_of(prior), level_of(before)), pseudo))
         was_s, is_s = _fitted(self.sums, before), _fitted(self.sums, self.fit)
         if was_s > 0.0 and is_s > 0.0:
             factor = (was_s / is_s) ** 2
             self.sums = [factor * kept for kept in self.sums]
-            self._recent = [factor * kept for kept in self._recent]
+            if self._recent_weight:
+                self._recent = [factor * kept for kept in self._recent]
         weight = self._log_weight + pseudo
         mean = self._log / weight
         spread = (self._log_square + pseudo * ASSUMED_SPREAD**2) / weight - mean * mean
