@@ -88,9 +88,7 @@ def _unseen_tokens(attempt: Attempt, relay: Relay) -> int:
     return ceil(UNSEEN_CAUTION * waited_s / attempt.candidate.tpot_s)
 
 
-def _estimated(
-    attempt: Attempt, output_tokens: int, bounds: Bounds, reported: Usage | None
-) -> Usage | None:
+def _estimated(attempt: Attempt, output_tokens: int, bounds: Bounds, reported: Usage | None) -> Usage | None:
     """Return tokens that the host did not report: of the prompt what its text seldom passes, all uncached.
 
     Neither passes what was reserved for it, which cannot be passed. With `reported` only the output is

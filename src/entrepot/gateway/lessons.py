@@ -1,8 +1,8 @@
 """What ended attempts teach, taken in beside the answers: many at a time, bad news at once.
 
 An observation changes a hundred numbers that the code of a request does not touch: taken in between two
-requests it finds nothing of itself in the processor's caches and leaves nothing of theirs, and the rows that
-it makes are made again by the next. A thread was not taken: it would need locks around what each choice reads.
+requests it finds nothing of itself in the processor's caches and leaves little of theirs, and the rows that
+it makes are made again by the next. A thread would need locks around what each choice reads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _OK = Outcome.OK
 
 
 class Lessons:
-    """Keeps observations back for some milliseconds; what is not a good answer counts from the next choice on.
+    """Keeps good answers back for some milliseconds; anything else counts from the next choice on.
 
-    Whoever asks `Knowledge` for estimates, or for its bytes, has those that are kept back in them.
+    Each is taken in after those that ended before it. Whoever asks `Knowledge` for estimates, or for its
+    bytes, has in them what was kept back.
     """
 
     def __init__(self, knowledge: Knowledge, loop: asyncio.AbstractEventLoop) -> None:

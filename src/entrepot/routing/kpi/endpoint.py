@@ -172,17 +172,13 @@ class EndpointMeasures:
         self.last_at_s = seen.at_s
         self.observations += weight
         ttft_s, tpot_s, in_flight = seen.ttft_s, seen.tpot_s, seen.in_flight
-        uncached = prompt_tokens - seen.cached_tokens
-        if uncached < 0.0:
-            uncached = 0.0
+        cached = seen.cached_tokens
+        uncached = prompt_tokens - cached if prompt_tokens > cached else 0.0
         expected = self.ttft.expected(uncached, in_flight), self.tpot.expected(0.0, in_flight)
         if outcome is _OK:
             self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
-            if seen.output_tokens is not None:
-                ttft_s, tpot_s = self._observe_answer(seen, weight, expected)
-            elif ttft_s is None:
-                tpot_s = None
+            ttft_s, tpot_s = self._observe_answer(seen, weight, expected)
             self._observe_tokens(seen, weight)
         elif outcome is not _CANCELLED:
             self._observe_failure(seen, weight)
@@ -240,11 +236,14 @@ class EndpointMeasures:
     ) -> tuple[float | None, float | None]:
         """Count how long the whole answer took in proportion to what its tokens let expect.
 
-        Return TTFT and TPOT. Of an answer that came whole only their sum was seen: it is split in the expected
-        proportions. Without a token count it would be all one part unknown, and teach nothing.
+        Return TTFT and TPOT. Of an answer that came whole only their sum was seen: it is split in the
+        expected proportions. Without a token count it is all one part unknown, and teaches nothing.
         """
+        output_tokens = seen.output_tokens
+        if output_tokens is None:
+            return seen.ttft_s, None if seen.ttft_s is None else seen.tpot_s
         ttft_s, tpot_s = expected
-        tokens = (seen.output_tokens or 0) / seen.choices
+        tokens = output_tokens / seen.choices
         ratio = seen.answer_s / (ttft_s + tokens * tpot_s)
         self.answers.add(ratio, weight)
         if seen.ttft_s is not None:
@@ -296,7 +295,7 @@ class EndpointMeasures:
         self.write(outlook, priors, unit, now_s, half_life_s)
 
     def remake(self, outlook: Outlook, priors: Priors, unit: float) -> None:
-        """Make the fits and the tables again of which enough is new; what is learned next goes by the fits."""
+        """Make the fits and the tables again of which enough is new: what is learned next goes by them."""
         if self.ttft.is_stale():
             self.ttft.refit(priors.ttft, unit)
         if self.tpot.is_stale():

@@ -1,9 +1,9 @@
 """All that is known of endpoints and models: fed by ended attempts, read as rows by the choice.
 
 Knowledge belongs to one process and one thread, and is passed around; there is no lock and no global.
-Rows are made when observations are taken in: one at a time (`observe`), or many, kept back until then (`keep`,
-`take_in`), which learns the same and makes each row once. What changes by time alone (counts, peers,
-quantiles) is made again every `half_life_s / REFRESHES_PER_HALF_LIFE`.
+Rows are made when observations are taken in: one at a time (`observe`), or many that were kept back until
+then (`keep`, `take_in`), which learns the same and makes each row once. What changes by time alone (counts,
+peers, quantiles) is made again every `half_life_s / REFRESHES_PER_HALF_LIFE`.
 """
 
 from collections import deque

@@ -118,9 +118,9 @@ class ModelMeasures:
         """Make the table of answer lengths again when enough is new."""
         verbosity = self.verbosity
         weight = verbosity.parts.weight
-        if self._tabled > weight:  # it was faded meanwhile
-            self._tabled = weight
-        if weight - self._tabled > TABLE_PART * weight:
+        tabled = self._tabled if self._tabled < weight else weight  # it was faded meanwhile
+        self._tabled = tabled
+        if weight - tabled > TABLE_PART * weight:
             self._tabled = weight
             verbosity.table = verbosity.tabled(unit)
             self._refresh_longest(outlook, priors)

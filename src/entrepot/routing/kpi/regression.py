@@ -84,6 +84,8 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     A coefficient that would fall below 0 is left out and the others are fitted without it: load and length
     never make an answer faster.
     """
+    if not sums[1]:
+        return _without_tokens(sums, prior, strengths)
     pulled = list(sums)
     pull_towards(pulled, prior, strengths)
     for _ in range(COEFFICIENTS):
@@ -99,6 +101,32 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     return prior
 
 
+def _without_tokens(
+    sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]
+) -> Coefficients:
+    """Return the same where no prompt had a token, as of every TPOT: what tokens add is as expected.
+
+    Of two coefficients, fitted to durations, one at most falls below 0.
+    """
+    level, per_unit, per_attempt, per_both = prior
+    strength0, strength1, strength2, strength3 = strengths
+    per_unit = strength1 * per_unit / strength1 if strength1 > 0.0 else 0.0
+    per_both = strength3 * per_both / strength3 if strength3 > 0.0 else 0.0
+    a00, a02, a22 = sums[0] + strength0, sums[2], sums[7] + strength2
+    y0, y2 = sums[10] + strength0 * level, sums[12] + strength2 * per_attempt
+    if a00 <= 0.0:
+        a00, a02, y0 = 1.0, 0.0, 0.0
+    part = a02 / a00
+    pivot = a22 - part * a02
+    found2 = 0.0 if pivot <= _LEAST_PIVOT * a22 else (y2 - part * y0) / pivot
+    if found2 < 0.0:
+        return y0 / a00, per_unit, 0.0, per_both
+    found0 = y0 / a00 - part * found2
+    if found0 < 0.0:
+        return 0.0, per_unit, y2 / a22, per_both
+    return found0, per_unit, found2, per_both
+
+
 def _eliminated(sums: Sequence[float]) -> Coefficients:
     """Solve the normal equations by Gauss's elimination, written out: it is done for most observations.
 
@@ -107,12 +135,6 @@ def _eliminated(sums: Sequence[float]) -> Coefficients:
     a00, a01, a02, a03, a11, a12, a13, a22, a23, a33, y0, y1, y2, y3 = sums
     if a00 <= 0.0:
         a00, a01, a02, a03, y0 = 1.0, 0.0, 0.0, 0.0, 0.0
-    if not (a01 or a03 or a12 or a13 or a23):  # no tokens were seen, as of a TPOT: nothing to eliminate for
-        part2 = a02 / a00
-        c22, z2 = a22 - part2 * a02, y2 - part2 * y0
-        found2 = 0.0 if c22 <= _LEAST_PIVOT * a22 else z2 / c22
-        found1 = 0.0 if a11 <= 0.0 else y1 / a11
-        return y0 / a00 - part2 * found2, found1, found2, 0.0 if a33 <= 0.0 else y3 / a33
     part1, part2, part3 = a01 / a00, a02 / a00, a03 / a00
     b11, b12, b13, z1 = a11 - part1 * a01, a12 - part1 * a02, a13 - part1 * a03, y1 - part1 * y0
     if b11 <= _LEAST_PIVOT * a11:

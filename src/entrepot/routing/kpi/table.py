@@ -68,8 +68,8 @@ class Table:
         self._points: tuple[float, ...] = ()
 
     def _blend(self) -> None:
-        pseudo = self._pseudo
-        weights = [weight + pseudo * share for weight, share in zip(self._weights, self._assumed, strict=True)]
+        pseudo, blended = self._pseudo, zip(self._weights, self._assumed, strict=True)
+        weights = [weight + pseudo * share for weight, share in blended]
         self._weights.clear()
         self._running = list(accumulate(weights))
         self._running_values = list(accumulate(map(mul, weights, CENTRES)))

@@ -159,12 +159,13 @@ class Timing:
         if not self.weight:  # the prior alone: most endpoints of a large catalog were never asked
             self.fit = prior
             return
-        pseudo, before = PSEUDO_COUNT * unit, self.fit
-        self.fit = solved(self.sums, prior, strengths(max(level_of(prior), level_of(before)), pseudo))
-        was_s, is_s = _fitted(self.sums, before), _fitted(self.sums, self.fit)
+        pseudo, before, sums = PSEUDO_COUNT * unit, self.fit, self.sums
+        level_s = max(prior[0] + prior[1], before[0] + before[1], LOWEST_S)
+        self.fit = after = solved(sums, prior, strengths(level_s, pseudo))
+        was_s, is_s = _fitted(sums, before), _fitted(sums, after)
         if was_s > 0.0 and is_s > 0.0:
             factor = (was_s / is_s) ** 2
-            self.sums = [factor * kept for kept in self.sums]
+            self.sums = [factor * kept for kept in sums]
             if self._recent_weight:
                 self._recent = [factor * kept for kept in self._recent]
         weight = self._log_weight + pseudo
