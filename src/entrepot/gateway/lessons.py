@@ -16,7 +16,7 @@ from entrepot.routing.kpi.observation import Observation
 LATEST_S = 0.01
 """The choice knows of an answer after this time at the latest: no forecast of a duration turns on it."""
 
-MOST_KEPT = 128
+MOST_KEPT = 64
 """As many are taken in without waiting: what is done at once must not hold up the streams for long."""
 
 _OK = Outcome.OK

@@ -101,9 +101,7 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     return prior
 
 
-def _without_tokens(
-    sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]
-) -> Coefficients:
+def _without_tokens(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]) -> Coefficients:
     """Return the same where no prompt had a token, as of every TPOT: what tokens add is as expected.
 
     Of two coefficients, fitted to durations, one at most falls below 0.
