@@ -1,8 +1,9 @@
 """What a choice costs. Run by `make bench-choice`; prints a table and writes build/choice.json.
 
 One router per number of endpoints, each with knowledge of a few thousand attempts; the same requests in
-turns, and of several rounds the best: other processes only ever add time. What is measured is
-`Router.decide`, with and without a limit on the answer time, and `Knowledge.observe`.
+turns, and of several rounds the best: other processes only ever add time. What is measured is the CPU time of
+`Router.decide`, with and without a limit on the answer time, of `Knowledge.observe`, and of as many
+observations that were kept back and are taken in together, as the gateway does.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import gc
 import json
 import random
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,7 @@ KINDS = {  # limits on the answer time: none, one that all keep, one that most m
     "choice with a limit": Slo(answer_s=600.0, probability=0.5),
     "choice with a limit that most miss": Slo(answer_s=30.0, probability=0.9, serves_nearest=True),
 }
+OBSERVING = {"observation": False, "observations together": True}
 TARGET_20_US = 60.0
 LINEAR_WITHIN = 1.25  # of the cost of one more endpoint between 20 and 100, that between 100 and 500
 
@@ -96,17 +98,18 @@ class Subject:
         self.now_s = 0.0
         self.observed(OBSERVATIONS_EACH * count)
 
-    def observed(self, count: int) -> float:
-        """Takes in so many attempts; the seconds that it took."""
+    def observed(self, count: int, *, together: bool = False) -> float:
+        """Takes in so many attempts, one at a time or all together; the seconds that it took."""
         rows = []
         for _ in range(count):
             self.now_s += SECONDS_PER_OBSERVATION
             rows.append(seen(self._rng.randrange(self.count), self.now_s, self._rng))
-        observe = self.knowledge.observe
-        start = perf_counter()
+        observe = self.knowledge.keep if together else self.knowledge.observe
+        start = process_time()
         for row in rows:
             observe(row)
-        return perf_counter() - start
+        self.knowledge.take_in()
+        return process_time() - start
 
     def decided(self, count: int, slo: Slo) -> float:
         """Chooses for so many requests, no two alike; the seconds that it took."""
@@ -125,10 +128,10 @@ class Subject:
         first = decide(requests[0], now_s=now_s, draw=0.5)  # what is due by time is refreshed before
         if not isinstance(first, Decision):
             raise RuntimeError(f"the benchmark's requests should be served, not {first}")
-        start = perf_counter()
+        start = process_time()
         for request, draw in zip(requests, draws, strict=True):
             decide(request, now_s=now_s, draw=draw)
-        return perf_counter() - start
+        return process_time() - start
 
 
 def measure(rounds: int) -> Figures:
@@ -141,7 +144,8 @@ def measure(rounds: int) -> Figures:
         for subject in subjects:
             asked = max(5, REQUESTS * COUNTS[0] // subject.count)
             found = {name: subject.decided(asked, slo) / asked for name, slo in KINDS.items()}
-            found["observation"] = subject.observed(REQUESTS) / REQUESTS
+            for name, together in OBSERVING.items():
+                found[name] = subject.observed(REQUESTS, together=together) / REQUESTS
             for name, seconds in found.items():
                 key = f"{name} us at {subject.count}"
                 best[key] = min(best.get(key, float("inf")), seconds * 1e6)
@@ -162,8 +166,8 @@ def measure(rounds: int) -> Figures:
 
 def show(figures: Figures) -> None:
     """One row per number of endpoints."""
-    names = (*KINDS, "observation")
-    table = Table("endpoints", *names, title="µs, best round")
+    names = (*KINDS, *OBSERVING)
+    table = Table("endpoints", *names, title="µs of CPU, best round")
     for count in COUNTS:
         table.add_row(str(count), *(f"{figures[f'{name} us at {count}']:.1f}" for name in names))
     Console().print(table)

@@ -142,12 +142,28 @@ async def test_a_bug_at_the_end_of_a_stream_does_not_hold_its_reservation(
 async def test_a_bug_behind_the_answer_is_told_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Learning comes after the booking: when it fails the money is right all the same."""
+    """What is learned is put together after the booking: when it fails the money is right all the same."""
     async with scene(tmp_path) as s:
         s.a.script(plain(completion("Hi")))
         with monkeypatch.context() as patch:
-            patch.setattr(s.here.gateway.knowledge, "observe", boom)
+            patch.setattr(gateway, "observation", boom)
             check_told(s, await s.here.post(chat(WORDS)))
+        assert await s.ended() == ["a settle OK"]
+        assert await serves_on(s)
+
+
+async def test_a_bug_in_learning_is_told_in_the_log_and_to_no_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learning is done beside the answers, which do not need it."""
+    async with scene(tmp_path) as s:
+        asyncio.get_running_loop().set_exception_handler(s.here.gateway.loop_fault)
+        s.a.script(plain(completion("Hi")))
+        with monkeypatch.context() as patch:
+            patch.setattr(s.here.gateway.knowledge, "take_in", boom)
+            assert (await s.here.post(chat(WORDS))).status == 200
+            await until(lambda: "fault" in s.here.log.getvalue(), "the fault was not logged")
+        check_logged(s)
         assert await s.ended() == ["a settle OK"]
         assert await serves_on(s)
 

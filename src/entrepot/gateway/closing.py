@@ -6,6 +6,7 @@ was cut, and the tokens are estimated from bytes; it surely cost nothing; or nob
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil, nan
 from time import monotonic
 
@@ -33,7 +34,11 @@ class TokenBounds(Struct, frozen=True):
     per_stream_byte: float
 
 
-def closing_entry(attempt: Attempt, at_ns: int, bounds: TokenBounds) -> Closing:
+Bounds = Callable[[], TokenBounds]
+"""Asked only where tokens have to be estimated: most hosts report them."""
+
+
+def closing_entry(attempt: Attempt, at_ns: int, bounds: Bounds) -> Closing:
     """Return the entry that closes the reservation of an attempt.
 
     Units: `at_ns` Unix nanoseconds.
@@ -50,26 +55,27 @@ def closing_entry(attempt: Attempt, at_ns: int, bounds: TokenBounds) -> Closing:
     return _settle(attempt, relay, usage, at_ns)
 
 
-def _usage(attempt: Attempt, relay: Relay, bounds: TokenBounds) -> Usage | None:
+def _usage(attempt: Attempt, relay: Relay, bounds: Bounds) -> Usage | None:
     """Return the tokens: reported, else estimated from the bytes that came, else None (nobody knows)."""
     if isinstance(relay, PlainRelay):
         answer = relay.answer
         if answer is None or not answer.text_bytes:
             return None if answer is None else _reported(attempt, answer, bounds)
-        return _estimated(attempt, ceil(answer.text_bytes * bounds.per_text_byte), bounds, answer.usage)
+        output_tokens = ceil(answer.text_bytes * bounds().per_text_byte)
+        return _estimated(attempt, output_tokens, bounds, answer.usage)
     assert isinstance(relay, StreamRelay)
     scan = relay.scan
     if scan.usage is not None and (scan.usage.output_tokens or scan.first_content_s is None):
         return scan.usage
     if scan.first_content_s is not None:
-        output_tokens = scan.estimated_output_tokens(bounds.per_stream_byte)
+        output_tokens = scan.estimated_output_tokens(bounds().per_stream_byte)
         return _estimated(attempt, output_tokens, bounds, scan.usage)
     if relay.cancelled:
         return _estimated(attempt, _unseen_tokens(attempt, relay), bounds, None)
     return None
 
 
-def _reported(attempt: Attempt, answer: PlainAnswer, bounds: TokenBounds) -> Usage | None:
+def _reported(attempt: Attempt, answer: PlainAnswer, bounds: Bounds) -> Usage | None:
     """Return what a reply without text reports; an embedding that reports nothing is its prompt."""
     if answer.usage is None and answer.text_bytes is not None:
         return _estimated(attempt, 0, bounds, None)
@@ -82,9 +88,7 @@ def _unseen_tokens(attempt: Attempt, relay: Relay) -> int:
     return ceil(UNSEEN_CAUTION * waited_s / attempt.candidate.tpot_s)
 
 
-def _estimated(
-    attempt: Attempt, output_tokens: int, bounds: TokenBounds, reported: Usage | None
-) -> Usage | None:
+def _estimated(attempt: Attempt, output_tokens: int, bounds: Bounds, reported: Usage | None) -> Usage | None:
     """Return tokens that the host did not report: of the prompt what its text seldom passes, all uncached.
 
     Neither passes what was reserved for it, which cannot be passed. With `reported` only the output is
@@ -101,7 +105,7 @@ def _estimated(
     parts = parts_of(call.body.fields)
     if target.unbounded(parts) is not None:
         return None
-    prompt_tokens = ceil(max(candidate.prompt_tokens, request.text_bytes * bounds.per_text_byte))
+    prompt_tokens = ceil(max(candidate.prompt_tokens, request.text_bytes * bounds().per_text_byte))
     return Usage(
         uncached_tokens=min(prompt_tokens, candidate.bound_prompt_tokens) + target.part_tokens(parts),
         output_tokens=output_tokens,

@@ -30,6 +30,7 @@ from entrepot.gateway.exchange import Exchange
 from entrepot.gateway.feedback import Words
 from entrepot.gateway.forbidden import RefusalWriter
 from entrepot.gateway.headers import COST
+from entrepot.gateway.lessons import Lessons
 from entrepot.gateway.listener import Listener
 from entrepot.gateway.log import EventLog
 from entrepot.gateway.observe import observation
@@ -93,7 +94,7 @@ class Gateway:
         self.virtual_models = {virtual.name: virtual for virtual in settings.virtual_models}
         self.model_names = frozenset((*self.virtual_models, *(at.endpoint.model for at in self.targets)))
         self.counters = Counters(len(self.targets))
-        self.knowledge = knowledge
+        self.knowledge, self.lessons = knowledge, Lessons(knowledge, asyncio.get_running_loop())
         self.router = Router(
             tuple(target.endpoint for target in self.targets),
             {model.name: model for model in settings.models},
@@ -331,14 +332,11 @@ class Gateway:
         """Settle the ledger, learn from what was seen, and send the reply that was held for the cost."""
         index, now_s = attempt.target.index, monotonic()
         self.knowledge.ended(index)
-        _, per_stream_byte = self.knowledge.tokens_per_stream_byte(index, now_s)
-        model = self.knowledge.model_outlooks[attempt.target.endpoint.model]
-        bounds = TokenBounds(model.cautious_tokens_per_byte, per_stream_byte)
-        closing = closing_entry(attempt, time_ns(), bounds)
+        closing = closing_entry(attempt, time_ns(), lambda: self._token_bounds(attempt, now_s))
         if isinstance(closing, Settle):
             attempt.call.used_tokens += closing.usage.prompt_tokens + closing.usage.output_tokens
         self._book(closing)
-        self.knowledge.observe(observation(attempt, closing, now_s))
+        self.lessons.learn(observation(attempt, closing, now_s))
         self.counters.endpoints[index].attempted(closing)
         if attempt.fault is not None:
             self._report(attempt, attempt.fault)
@@ -353,6 +351,11 @@ class Gateway:
             attempt.call.exchange.reply(200, relay.reply, headers=lines)
         elif isinstance(relay, Relay) and attempt.fault is None and relay.started:
             attempt.call.exchange.end()
+
+    def _token_bounds(self, attempt: Attempt, now_s: float) -> TokenBounds:
+        _, per_stream_byte = self.knowledge.tokens_per_stream_byte(attempt.target.index, now_s)
+        model = self.knowledge.model_outlooks[attempt.target.endpoint.model]
+        return TokenBounds(model.cautious_tokens_per_byte, per_stream_byte)
 
     def _book(self, closing: Closing) -> None:
         """Write the entry that closes a reservation; one that cannot be written waits, and stays reserved."""

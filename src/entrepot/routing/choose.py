@@ -123,7 +123,7 @@ class Router:
         """
         knowledge = self.knowledge
         if now_s >= knowledge.refresh_due_s:
-            knowledge.refresh(now_s)
+            knowledge.refresh_if_due(now_s)
         plan = self._plan(request, needs_price=needs_price)
         if isinstance(plan, Refusal):
             return plan

@@ -1,6 +1,6 @@
 """What an answer is expected to cost at one endpoint: dollars and seconds, and what a failure would.
 
-A forecast reads rows that were made when the last observation arrived (`kpi.outlook`) and does a dozen
+A forecast reads rows that were made when observations were taken in (`kpi.outlook`) and does a dozen
 multiplications; anything slower would have to be done for each endpoint of each request.
 """
 

@@ -107,7 +107,10 @@ def _sizes(request: Request, plan: Plan) -> list[Size]:
 
 
 def _fits_nowhere(sizes: Sequence[Size], windows: Sequence[int]) -> bool:
-    return all(of.context_tokens > window for of, window in zip(sizes, windows, strict=True))
+    for of, window in zip(sizes, windows, strict=True):  # noqa: SIM110 - all() of a generator takes longer
+        if of.context_tokens <= window:
+            return False
+    return True
 
 
 def _known_tokens(request: Request, of: Size, known: float | None) -> float:

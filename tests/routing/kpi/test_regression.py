@@ -150,3 +150,18 @@ def test_a_pull_is_an_observation_of_one_coefficient() -> None:
     pull_towards(sums, (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0))
     kept = {place: value for place, value in enumerate(sums) if value}
     assert kept == {0: 10.0, 4: 20.0, 7: 30.0, 9: 40.0, 10: 10.0, 11: 40.0, 12: 90.0, 13: 160.0}
+
+
+@given(
+    st.lists(st.tuples(st.just(0.0), st.integers(0, 50), st.floats(1e-3, 100)), max_size=30),
+    priors,
+    st.floats(1e-6, 1e3),
+)
+def test_durations_without_tokens_are_fitted_as_others_are(
+    observed: list[Row], prior: Coefficients, strength: float
+) -> None:
+    """The short way for them gives what the long way does, which a vanishing token makes it take."""
+    sums, strengths = summed(observed), (strength, strength, 2 * strength, 2 * strength)
+    short = solved(sums, prior, strengths)
+    sums[1] = 1e-300
+    assert short == pytest.approx(solved(sums, prior, strengths), rel=1e-9, abs=1e-12)

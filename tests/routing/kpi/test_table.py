@@ -115,3 +115,14 @@ def test_nothing_is_below_nothing() -> None:
     assert table.share_up_to(-1.0) == 0.0
     assert table.share_up_to(1e30) == 1.0
     assert table.mean_capped(0.0) == 0.0
+
+
+def test_a_table_tells_what_was_known_when_it_was_made() -> None:
+    """It is worked out when it is first read; what came in between does not change it."""
+    distribution = Distribution(LOWEST)
+    distribution.add(1.0, 1.0)
+    table, read_at_once = Table(distribution, EMPTY, 0.0), Table(distribution, EMPTY, 0.0)
+    told = (read_at_once.mean, read_at_once.quantile(0.5), read_at_once.share_up_to(2.0))
+    distribution.add(100.0, 9.0)
+    distribution.scale(0.5)
+    assert (table.mean, table.quantile(0.5), table.share_up_to(2.0)) == told

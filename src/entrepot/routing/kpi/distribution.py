@@ -36,30 +36,34 @@ class Distribution:
     (of the buckets), `weight` (of all) and `total` (weight times value) in units of the holder's weights.
     """
 
-    __slots__ = ("_offset", "lowest", "total", "weight", "weights")
+    __slots__ = ("_log_lowest", "_offset", "lowest", "total", "weight", "weights")
 
     def __init__(self, lowest: float) -> None:
         self.lowest = lowest
-        self._offset = log(lowest) * _BUCKETS_PER_LOG
+        self._log_lowest = log(lowest)
+        self._offset = self._log_lowest * _BUCKETS_PER_LOG
         self.weights = [0.0] * BUCKETS
         self.weight = 0.0
         self.total = 0.0
 
-    def add(self, value: float, weight: float) -> None:
-        """Count a sample that was seen whole.
+    def add(self, value: float, weight: float) -> float:
+        """Count a sample that was seen whole; return its logarithm, at least that of the lowest value.
 
         Raises: ValueError when it is not a finite number ≥ 0: one such sample would spoil all sums for ever.
         """
-        bucket = 0
         if self.lowest < value < _INFINITY:
-            bucket = int(log(value) * _BUCKETS_PER_LOG - self._offset)
+            logarithm = log(value)
+            bucket = int(logarithm * _BUCKETS_PER_LOG - self._offset)
             if bucket >= BUCKETS:
                 bucket = BUCKETS - 1
-        elif not 0.0 <= value <= self.lowest:
+        elif 0.0 <= value <= self.lowest:
+            logarithm, bucket = self._log_lowest, 0
+        else:
             raise ValueError(f"a sample of {value!r}: expected a finite number ≥ 0")
         self.weights[bucket] += weight
         self.weight += weight
         self.total += weight * value
+        return logarithm
 
     def at_least(self, value: float, *, expected: float) -> float:
         """Return where a right-censored sample is counted: it would have been `value` or more.

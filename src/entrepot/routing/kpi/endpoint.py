@@ -59,6 +59,7 @@ ASSUMED_PREFIX_TRUST = 0.5
 """Of a beginning that was sent to the endpoint lately: what the first prompts are blended with that had one.
 Before any had, nothing is taken to be there."""
 
+_LATE_KNOWN = LATE_SPREAD * LATE_SPREAD
 _RAREST = 1e-4
 _OK = Outcome.OK
 _CANCELLED = Outcome.CANCELLED
@@ -170,14 +171,14 @@ class EndpointMeasures:
             return
         self.last_at_s = seen.at_s
         self.observations += weight
-        ttft_s, tpot_s = seen.ttft_s, seen.tpot_s
-        uncached = max(prompt_tokens - seen.cached_tokens, 0.0)
+        ttft_s, tpot_s, in_flight = seen.ttft_s, seen.tpot_s, seen.in_flight
+        cached = seen.cached_tokens
+        uncached = prompt_tokens - cached if prompt_tokens > cached else 0.0
+        expected = self.ttft.expected(uncached, in_flight), self.tpot.expected(0.0, in_flight)
         if outcome is _OK:
             self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
-            if ttft_s is None:
-                ttft_s, tpot_s = self._split(seen, uncached)
-            self._observe_answer(seen, weight, uncached)
+            ttft_s, tpot_s = self._observe_answer(seen, weight, expected)
             self._observe_tokens(seen, weight)
         elif outcome is not _CANCELLED:
             self._observe_failure(seen, weight)
@@ -185,11 +186,11 @@ class EndpointMeasures:
             self._observe_trial(weight, seen, failed=False)
             self.run = 0.0
         if ttft_s is not None:
-            self.ttft.add(ttft_s, weight, uncached, seen.in_flight)
+            self.ttft.add(ttft_s, weight, uncached, in_flight, expected[0])
         elif outcome is _CANCELLED or outcome is _TIMED_OUT:
-            self.ttft.add_at_least(seen.answer_s, weight, uncached, seen.in_flight)
+            self.ttft.add_at_least(seen.answer_s, weight, uncached, in_flight)
         if tpot_s is not None:
-            self.tpot.add(tpot_s, weight, 0.0, seen.in_flight)
+            self.tpot.add(tpot_s, weight, 0.0, in_flight, expected[1])
 
     def _observe_failure(self, seen: Observation, weight: float) -> None:
         self.failed += weight
@@ -216,39 +217,48 @@ class EndpointMeasures:
             self.limit.add(seen.in_flight, weight, weight, refused=by_our_load)
         if by_our_load:
             return
-        self.trials += weight
-        self.failures += weight * failed
+        trials, failures = self.trials + weight, self.failures + weight * failed
         most = MOST_TRIALS * weight
-        if self.trials > most:
-            self.failures *= most / self.trials
-            self.trials = most
-        self.late_share += LATE * (failed - self.late_share)
-        if self.trials > LATE_SPREAD * LATE_SPREAD * weight:
-            share = self.failures / self.trials
+        if trials > most:
+            failures *= most / trials
+            trials = most
+        self.late_share = late = self.late_share + LATE * (failed - self.late_share)
+        if (late or failures) and trials > _LATE_KNOWN * weight:
+            share = failures / trials
             spread = (share * (1.0 - share) + 0.01) ** 0.5 / LATE_SPREAD
-            if abs(self.late_share - share) > LATE_DEVIATIONS * spread:
-                self.trials = weight / LATE
-                self.failures = self.late_share * self.trials
+            if abs(late - share) > LATE_DEVIATIONS * spread:
+                trials = weight / LATE
+                failures = late * trials
+        self.trials, self.failures = trials, failures
 
-    def _observe_answer(self, seen: Observation, weight: float, uncached: float) -> None:
-        """Count how long the whole answer took in proportion to what its tokens let expect."""
-        if seen.output_tokens is not None:
-            expected_s = self.ttft.expected(uncached, seen.in_flight)
-            expected_s += seen.output_tokens / seen.choices * self.tpot.expected(0.0, seen.in_flight)
-            self.answers.add(seen.answer_s / expected_s, weight)
+    def _observe_answer(
+        self, seen: Observation, weight: float, expected: tuple[float, float]
+    ) -> tuple[float | None, float | None]:
+        """Count how long the whole answer took in proportion to what its tokens let expect.
+
+        Return TTFT and TPOT. Of an answer that came whole only their sum was seen: it is split in the
+        expected proportions. Without a token count it is all one part unknown, and teaches nothing.
+        """
+        output_tokens = seen.output_tokens
+        if output_tokens is None:
+            return seen.ttft_s, None if seen.ttft_s is None else seen.tpot_s
+        ttft_s, tpot_s = expected
+        tokens = output_tokens / seen.choices
+        ratio = seen.answer_s / (ttft_s + tokens * tpot_s)
+        self.answers.add(ratio, weight)
+        if seen.ttft_s is not None:
+            return seen.ttft_s, seen.tpot_s
+        return (ttft_s * ratio, tpot_s * ratio) if tokens else (seen.answer_s, None)
 
     def _observe_tokens(self, seen: Observation, weight: float) -> None:
         prompt_tokens, output_tokens = seen.prompt_tokens, seen.output_tokens
         if prompt_tokens:
-            known = min(seen.known_tokens, prompt_tokens)
-            if known > 0.0:
-                self.beginnings += weight
-            known_cached = min(seen.cached_tokens, known)
             self.prompts += weight
-            self.known_tokens += weight * known
-            self.known_cached += weight * known_cached
-            self.rest_tokens += weight * (prompt_tokens - known)
-            self.rest_cached += weight * (seen.cached_tokens - known_cached)
+            known, cached = seen.known_tokens, seen.cached_tokens
+            if known > 0.0 or cached:
+                self._observe_cached(weight, prompt_tokens, min(known, prompt_tokens), cached)
+            else:
+                self.rest_tokens += weight * prompt_tokens
         if output_tokens and seen.wire_bytes:
             rate = output_tokens / seen.wire_bytes
             self.streams += weight
@@ -268,11 +278,36 @@ class EndpointMeasures:
                 self.priced += weight
                 self.price_square += weight * seen.told_nusd * (seen.told_nusd / seen.billed_nusd)
 
+    def _observe_cached(self, weight: float, prompt_tokens: int, known: float, cached: int) -> None:
+        if known > 0.0:
+            self.beginnings += weight
+        known_cached = min(cached, known)
+        self.known_tokens += weight * known
+        self.known_cached += weight * known_cached
+        self.rest_tokens += weight * (prompt_tokens - known)
+        self.rest_cached += weight * (cached - known_cached)
+
     def refresh(
         self, outlook: Outlook, priors: Priors, unit: float, now_s: float, half_life_s: float
     ) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
-        self._refresh_timing(outlook, priors, unit)
+        self.remake(outlook, priors, unit)
+        self.write(outlook, priors, unit, now_s, half_life_s)
+
+    def remake(self, outlook: Outlook, priors: Priors, unit: float) -> None:
+        """Make the fits and the tables again of which enough is new: what is learned next goes by them."""
+        if self.ttft.is_stale():
+            self.ttft.refit(priors.ttft, unit)
+        if self.tpot.is_stale():
+            self.tpot.refit(priors.tpot, unit)
+        weight = self.answers.weight
+        if weight - self._tabled > TABLE_PART * weight or unit > self._tabled_until:
+            self._tabled, self._tabled_until = weight, unit * (1.0 + TABLE_PART)
+            self.tabulate(outlook, unit)
+
+    def write(self, outlook: Outlook, priors: Priors, unit: float, now_s: float, half_life_s: float) -> None:
+        """Write what follows from the sums, the fits and the tables, and changes none of them."""
+        self._write_timing(outlook)
         silent = 0.0 if self.last_at_s is None else max(now_s - self.last_at_s, 0.0) / half_life_s
         self._refresh_precision(outlook, priors.doubt, unit, silent)
         pseudo = PSEUDO_COUNT * unit
@@ -319,22 +354,13 @@ class EndpointMeasures:
         if self.listed > 0.0:
             outlook.price_factor = self.told / self.listed
 
-    def _refresh_timing(self, outlook: Outlook, priors: Priors, unit: float) -> None:
-        ttft, tpot = self.ttft, self.tpot
-        if ttft.is_stale():
-            ttft.refit(priors.ttft, unit)
-        if tpot.is_stale():
-            tpot.refit(priors.tpot, unit)
-        level, per_unit, outlook.ttft_per_in_flight_s, per_both = ttft.fit
+    def _write_timing(self, outlook: Outlook) -> None:
+        level, per_unit, outlook.ttft_per_in_flight_s, per_both = self.ttft.fit
         outlook.ttft_s = level if level > LOWEST_S else LOWEST_S
         outlook.ttft_per_token_s = per_unit / TOKENS_PER_UNIT
         outlook.ttft_per_both_s = per_both / TOKENS_PER_UNIT
-        level, _, outlook.tpot_per_in_flight_s, _ = tpot.fit
+        level, _, outlook.tpot_per_in_flight_s, _ = self.tpot.fit
         outlook.tpot_s = level if level > LOWEST_S else LOWEST_S
-        weight = self.answers.weight
-        if weight - self._tabled > TABLE_PART * weight or unit > self._tabled_until:
-            self._tabled, self._tabled_until = weight, unit * (1.0 + TABLE_PART)
-            self.tabulate(outlook, unit)
 
     def _refresh_precision(self, outlook: Outlook, doubt: float, unit: float, silent: float) -> None:
         """Say how sure the level is: of what was not seen for a half-life no more than of a typical peer.
@@ -404,20 +430,6 @@ class EndpointMeasures:
         mean = self.stream_rate / self.streams
         bound = (self.streams * (mean + 2.0 * self.stream_spread()) + pseudo * BOUND_TOKENS_PER_BYTE) / whole
         return expected, max(bound, expected)
-
-    def _split(self, seen: Observation, uncached: float) -> tuple[float | None, float | None]:
-        """Return TTFT and TPOT of an answer that came whole: its time, split in the expected proportions.
-
-        Only the sum was seen. Without a token count it is all one part unknown, and teaches nothing.
-        """
-        if seen.output_tokens is None:
-            return None, None
-        if not seen.output_tokens:
-            return seen.answer_s, None
-        ttft_s = self.ttft.expected(uncached, seen.in_flight)
-        tpot_s = self.tpot.expected(0.0, seen.in_flight)
-        ratio = seen.answer_s / (ttft_s + seen.output_tokens / seen.choices * tpot_s)
-        return ttft_s * ratio, tpot_s * ratio
 
     def scale(self, factor: float) -> None:
         """Multiply all weights, when the holder moves its landmark."""

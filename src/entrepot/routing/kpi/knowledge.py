@@ -1,10 +1,12 @@
 """All that is known of endpoints and models: fed by ended attempts, read as rows by the choice.
 
 Knowledge belongs to one process and one thread, and is passed around; there is no lock and no global.
-Rows are made when an observation arrives. What changes by time alone (counts, peers, quantiles) is made
-again every `half_life_s / REFRESHES_PER_HALF_LIFE`.
+Rows are made when observations are taken in: one at a time (`observe`), or many that were kept back until
+then (`keep`, `take_in`), which learns the same and makes each row once. What changes by time alone (counts,
+peers, quantiles) is made again every `half_life_s / REFRESHES_PER_HALF_LIFE`.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from math import exp2
 from typing import Self
@@ -109,6 +111,9 @@ class Knowledge:
         self.model_outlooks = {
             name: ModelOutlook(measures.verbosity) for name, measures in self._model_measures.items()
         }
+        self._kept: deque[Observation] = deque()
+        self._changed: dict[int, float] = {}
+        self._changed_models: dict[str, float] = {}
         self.refresh_due_s = now_s
         self.refresh(now_s)
 
@@ -150,35 +155,69 @@ class Knowledge:
         outlook.at_load()
 
     def observe(self, seen: Observation) -> None:
-        """Take in one ended attempt and make the rows that it changes."""
+        """Take in one ended attempt, after those that were kept back, and make the rows that it changes."""
+        self._kept.append(seen)
+        self.take_in()
+
+    def keep(self, seen: Observation) -> int:
+        """Keep an ended attempt back until `take_in`; return how many now wait, in the order they came.
+
+        Whatever tells what was learned takes them in first; the rows alone show what was taken in last.
+        """
+        self._kept.append(seen)
+        return len(self._kept)
+
+    def take_in(self) -> None:
+        """Take in the ended attempts that were kept back, and make the rows that they change."""
+        kept = self._kept
+        if not kept:
+            return
+        while kept:
+            self._take_in(kept.popleft())
+        for index in self._changed:
+            self._write(index)
+        for model in self._changed_models:
+            self._write_model(model)
+        self._changed.clear()
+        self._changed_models.clear()
+
+    def _take_in(self, seen: Observation) -> None:
+        """Count one ended attempt, and note which rows it changes since when."""
         now_s = seen.at_s
         if now_s >= self.refresh_due_s:
-            self.refresh(now_s)
+            self._refresh(now_s)
         index = seen.endpoint_index
-        unit, measures, outlook = self._decay.unit(now_s), self._measures[index], self.outlooks[index]
+        unit, measures = self._decay.unit(now_s), self._measures[index]
         model = self._endpoints[index].model
         prompt_tokens: float | None = seen.prompt_tokens
         if prompt_tokens is None:
+            if model in self._changed_models:
+                self._write_model(model)
             prompt_tokens = seen.prompt_bytes * self.model_outlooks[model].tokens_per_byte
         measures.observe(seen, unit, prompt_tokens)
-        measures.refresh(outlook, self._priors[index], unit, now_s, self._half_life_s)
+        measures.remake(self.outlooks[index], self._priors[index], unit)
+        self._changed[index] = now_s
         output_tokens: float | None = seen.output_tokens
         if output_tokens is None:
             output_tokens = seen.wire_bytes * measures.stream_tokens_per_byte(unit)[0]
         if output_tokens or seen.prompt_tokens:
-            self._observe_model(seen, model, output_tokens, prompt_tokens)
+            unit, priors, of_model = (
+                self._model_decay.unit(now_s),
+                self._model_priors[model],
+                self._model_measures[model],
+            )
+            of_model.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
+            of_model.remake(self.model_outlooks[model], priors, unit)
+            self._changed_models[model] = now_s
 
-    def _observe_model(
-        self, seen: Observation, model: str, output_tokens: float, prompt_tokens: float
-    ) -> None:
-        unit = self._model_decay.unit(seen.at_s)
-        measures, outlook, priors = (
-            self._model_measures[model],
-            self.model_outlooks[model],
-            self._model_priors[model],
-        )
-        measures.observe(seen, unit, priors, output_tokens=output_tokens, prompt_tokens=prompt_tokens)
-        measures.refresh(outlook, priors, unit)
+    def _write(self, index: int) -> None:
+        now_s, priors = self._changed[index], self._priors[index]
+        unit, outlook = self._decay.unit(now_s), self.outlooks[index]
+        self._measures[index].write(outlook, priors, unit, now_s, self._half_life_s)
+
+    def _write_model(self, model: str) -> None:
+        unit, outlook = self._model_decay.unit(self._changed_models[model]), self.model_outlooks[model]
+        self._model_measures[model].write(outlook, self._model_priors[model], unit)
 
     def judged(
         self, model: str, *, succeeded: bool, now_s: float, weight: float = 1.0, again: bool = False
@@ -208,7 +247,17 @@ class Knowledge:
         return self._model_measures[model].success_share(declared)
 
     def refresh(self, now_s: float) -> None:
-        """Make all rows again: counts fade, peers change. `observe` and `Router.decide` call it when due."""
+        """Make all rows again: counts fade, peers change."""
+        self.take_in()
+        self._refresh(now_s)
+
+    def refresh_if_due(self, now_s: float) -> None:
+        """Make all rows again when the last time is long enough ago, as every observation does."""
+        self.take_in()
+        if now_s >= self.refresh_due_s:
+            self._refresh(now_s)
+
+    def _refresh(self, now_s: float) -> None:
         if self._decay.is_due(now_s) or self._model_decay.is_due(now_s):
             self._move_landmarks(now_s)
         unit, model_unit = self._decay.unit(now_s), self._model_decay.unit(now_s)
@@ -224,11 +273,9 @@ class Knowledge:
         for name, of_model in self._model_measures.items():
             of_model.refresh_caution(self.model_outlooks[name], self._model_priors[name], model_unit)
             of_model.refresh(self.model_outlooks[name], self._model_priors[name], model_unit)
+        self._changed.clear()
+        self._changed_models.clear()
         self.refresh_due_s = now_s + self._refresh_every_s
-
-    def _refresh_if_due(self, now_s: float) -> None:
-        if now_s >= self.refresh_due_s:
-            self.refresh(now_s)
 
     def _move_landmarks(self, now_s: float) -> None:
         factor, model_factor = self._decay.move_landmark(now_s), self._model_decay.move_landmark(now_s)
@@ -239,7 +286,7 @@ class Knowledge:
 
     def kpis(self, endpoint_index: int, now_s: float) -> EndpointKpis:
         """Return the estimates of one endpoint, each with basis, count and age."""
-        self._refresh_if_due(now_s)
+        self.refresh_if_due(now_s)
         measures, outlook = self._measures[endpoint_index], self.outlooks[endpoint_index]
         priors, unit = self._priors[endpoint_index], self._decay.unit(now_s)
         measures.refresh(outlook, priors, unit, now_s, self._half_life_s)
@@ -250,7 +297,7 @@ class Knowledge:
 
         Raises: KeyError when the model was not given at the start.
         """
-        self._refresh_if_due(now_s)
+        self.refresh_if_due(now_s)
         measures, outlook = self._model_measures[model], self.model_outlooks[model]
         priors, unit = self._model_priors[model], self._model_decay.unit(now_s)
         measures.refresh(outlook, priors, unit)
@@ -258,11 +305,12 @@ class Knowledge:
 
     def tokens_per_stream_byte(self, endpoint_index: int, now_s: float) -> tuple[float, float]:
         """Return the output tokens per byte of a streamed answer: expected, and seldom passed."""
-        self._refresh_if_due(now_s)
+        self.refresh_if_due(now_s)
         return self._measures[endpoint_index].stream_tokens_per_byte(self._decay.unit(now_s))
 
     def to_bytes(self, now_s: float) -> bytes:
         """Return all measures as bytes to keep: less than 64 KiB per endpoint or model."""
+        self.take_in()
         self._move_landmarks(now_s)
         return encoded(
             [

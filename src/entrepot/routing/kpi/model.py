@@ -111,13 +111,23 @@ class ModelMeasures:
 
     def refresh(self, outlook: ModelOutlook, priors: ModelPriors, unit: float) -> None:
         """Write the present forecast into `outlook`; `unit` is the weight of an observation made now."""
+        self.remake(outlook, priors, unit)
+        self.write(outlook, priors, unit)
+
+    def remake(self, outlook: ModelOutlook, priors: ModelPriors, unit: float) -> None:
+        """Make the table of answer lengths again when enough is new."""
         verbosity = self.verbosity
         weight = verbosity.parts.weight
-        self._tabled = min(self._tabled, weight)  # it was faded meanwhile
-        if weight - self._tabled > TABLE_PART * weight:
+        tabled = self._tabled if self._tabled < weight else weight  # it was faded meanwhile
+        self._tabled = tabled
+        if weight - tabled > TABLE_PART * weight:
             self._tabled = weight
             verbosity.table = verbosity.tabled(unit)
             self._refresh_longest(outlook, priors)
+
+    def write(self, outlook: ModelOutlook, priors: ModelPriors, unit: float) -> None:
+        """Write what follows from the sums and changes none of them."""
+        verbosity = self.verbosity
         outlook.verbosity_tokens = verbosity.mean_tokens(priors.verbosity_tokens.value)
         ratio = self.expected_bytes_per_token(priors, unit)
         outlook.tokens_per_byte = 1.0 / ratio

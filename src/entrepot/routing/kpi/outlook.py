@@ -1,4 +1,4 @@
-"""What the choice reads of an endpoint and of a model: a few floats, made when an observation arrives.
+"""What the choice reads of an endpoint and of a model: a few floats, made when observations are taken in.
 
 Computing means, shrinkage and load terms for each request would cost more than the request; the choice
 reads these rows instead. They are the only mutable values that `choose` touches.

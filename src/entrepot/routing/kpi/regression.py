@@ -66,9 +66,16 @@ def add_to(
 
 def pull_towards(sums: list[float], target: Coefficients, strengths: Sequence[float]) -> None:
     """Add to the sums that each coefficient was seen to be its target, with these weights."""
-    for place, (diagonal, wanted, strength) in enumerate(zip(_DIAGONAL, target, strengths, strict=True)):
-        sums[diagonal] += strength
-        sums[FIRST_PRODUCT + place] += strength * wanted
+    wanted0, wanted1, wanted2, wanted3 = target
+    strength0, strength1, strength2, strength3 = strengths
+    sums[0] += strength0
+    sums[4] += strength1
+    sums[7] += strength2
+    sums[9] += strength3
+    sums[10] += strength0 * wanted0
+    sums[11] += strength1 * wanted1
+    sums[12] += strength2 * wanted2
+    sums[13] += strength3 * wanted3
 
 
 def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]) -> Coefficients:
@@ -77,18 +84,45 @@ def solved(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float
     A coefficient that would fall below 0 is left out and the others are fitted without it: load and length
     never make an answer faster.
     """
+    if not sums[1]:
+        return _without_tokens(sums, prior, strengths)
     pulled = list(sums)
     pull_towards(pulled, prior, strengths)
     for _ in range(COEFFICIENTS):
         found = _eliminated(pulled)
-        least = min(found)
-        if least >= 0.0:
+        first, second, third, fourth = found
+        if first >= 0.0 and second >= 0.0 and third >= 0.0 and fourth >= 0.0:
             return found
+        least = min(found)
         place = found.index(least)
         for other in _ROWS[place]:
             pulled[other] = 0.0
         pulled[_DIAGONAL[place]], pulled[FIRST_PRODUCT + place] = 1.0, 0.0
     return prior
+
+
+def _without_tokens(sums: Sequence[float], prior: Coefficients, strengths: Sequence[float]) -> Coefficients:
+    """Return the same where no prompt had a token, as of every TPOT: what tokens add is as expected.
+
+    Of two coefficients, fitted to durations, one at most falls below 0.
+    """
+    level, per_unit, per_attempt, per_both = prior
+    strength0, strength1, strength2, strength3 = strengths
+    per_unit = strength1 * per_unit / strength1 if strength1 > 0.0 else 0.0
+    per_both = strength3 * per_both / strength3 if strength3 > 0.0 else 0.0
+    a00, a02, a22 = sums[0] + strength0, sums[2], sums[7] + strength2
+    y0, y2 = sums[10] + strength0 * level, sums[12] + strength2 * per_attempt
+    if a00 <= 0.0:
+        a00, a02, y0 = 1.0, 0.0, 0.0
+    part = a02 / a00
+    pivot = a22 - part * a02
+    found2 = 0.0 if pivot <= _LEAST_PIVOT * a22 else (y2 - part * y0) / pivot
+    if found2 < 0.0:
+        return y0 / a00, per_unit, 0.0, per_both
+    found0 = y0 / a00 - part * found2
+    if found0 < 0.0:
+        return 0.0, per_unit, y2 / a22, per_both
+    return found0, per_unit, found2, per_both
 
 
 def _eliminated(sums: Sequence[float]) -> Coefficients:

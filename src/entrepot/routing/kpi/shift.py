@@ -41,8 +41,8 @@ class ShiftTest:
         elif surprise < -MOST_AT_ONCE:
             surprise = -MOST_AT_ONCE
         up, down = self._up + surprise - SLACK, self._down - surprise - SLACK
-        up, down = max(up, 0.0), max(down, 0.0)
-        self.side = (up > down) - (down > up)
+        up, down = up if up > 0.0 else 0.0, down if down > 0.0 else 0.0
+        self.side = 1 if up > down else -1 if down > up else 0
         if up < ALARM and down < ALARM:
             self._up, self._down = up, down
             return False

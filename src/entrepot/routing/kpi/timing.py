@@ -6,7 +6,6 @@ distribution of the proportion, so that one host's limits and another's are read
 """
 
 from collections.abc import Sequence
-from math import log
 
 from entrepot.routing.kpi.distribution import Bucket, Distribution
 from entrepot.routing.kpi.regression import (
@@ -88,31 +87,40 @@ class Timing:
         value_s = level + per_unit * u + in_flight * (per_attempt + per_both * u)
         return value_s if value_s > LOWEST_S else LOWEST_S
 
-    def add(self, value_s: float, weight: float, uncached_tokens: float, in_flight: int) -> bool:
+    def add(
+        self,
+        value_s: float,
+        weight: float,
+        uncached_tokens: float,
+        in_flight: int,
+        expected_s: float | None = None,
+    ) -> bool:
         """Count a sample seen whole; return whether the duration has jumped, so that the fit is stale.
 
-        Units: `weight` of the holder, that of an observation made now.
+        Units: `weight` of the holder, that of an observation made now; `expected_s` is what `expected` says
+        of it, where the caller asked already.
         """
-        expected_s = self.expected(uncached_tokens, in_flight)
-        part = value_s / expected_s
+        if expected_s is None:
+            expected_s = self.expected(uncached_tokens, in_flight)
         relative = weight / (expected_s * expected_s)
         self.samples.add(value_s, weight)
-        self.parts.add(part, weight)
+        surprise = self.parts.add(value_s / expected_s, weight)
         add_to(self.sums, uncached_tokens, in_flight, value_s, relative)
         self.weight += weight
         self._new_weight += weight
-        surprise = log(part) if part > LOWEST_PART else log(LOWEST_PART)
-        mean, known = self._expected_surprise(weight)
-        self._log_weight += weight
-        self._log += weight * surprise
+        log_weight, log_sum = self._log_weight, self._log
+        self._log_weight = log_weight + weight
+        self._log = log_sum + weight * surprise
         self._log_square += weight * surprise * surprise
-        if not known:
+        if log_weight < KNOWN_AFTER * weight:
             return False
-        side = self._shift.side
-        jumped = self._shift.has_jumped((surprise - mean) / self.log_spread)
-        if self._shift.side != side:
+        shift = self._shift
+        before = shift.side
+        jumped = shift.has_jumped((surprise - log_sum / log_weight) / self.log_spread)
+        side = shift.side
+        if side != before:
             self._recent, self._recent_weight = empty_sums(), 0.0
-        if self._shift.side:
+        if side:
             add_to(self._recent, uncached_tokens, in_flight, value_s, relative)
             self._recent_weight += weight
         if jumped:
@@ -124,13 +132,6 @@ class Timing:
         expected_s = self.expected(uncached_tokens, in_flight)
         part = self.parts.at_least(value_s / expected_s, expected=1.0)
         return self.add(part * expected_s, weight, uncached_tokens, in_flight)
-
-    def _expected_surprise(self, unit: float) -> tuple[float, bool]:
-        """Return the mean logarithm of the parts so far, and whether enough of them are known."""
-        weight = self._log_weight
-        if weight < KNOWN_AFTER * unit:
-            return 0.0, False
-        return self._log / weight, True
 
     def _forget(self, unit: float) -> None:
         """Let only what was seen since the jump count, and the old fit as a shape of little weight."""
@@ -158,14 +159,15 @@ class Timing:
         if not self.weight:  # the prior alone: most endpoints of a large catalog were never asked
             self.fit = prior
             return
-        pseudo = PSEUDO_COUNT * unit
-        before = self.fit
-        self.fit = solved(self.sums, prior, strengths(max(level_of(prior), level_of(before)), pseudo))
-        was_s, is_s = _fitted(self.sums, before), _fitted(self.sums, self.fit)
+        pseudo, before, sums = PSEUDO_COUNT * unit, self.fit, self.sums
+        level_s = max(prior[0] + prior[1], before[0] + before[1], LOWEST_S)
+        self.fit = after = solved(sums, prior, strengths(level_s, pseudo))
+        was_s, is_s = _fitted(sums, before), _fitted(sums, after)
         if was_s > 0.0 and is_s > 0.0:
             factor = (was_s / is_s) ** 2
-            self.sums = [factor * kept for kept in self.sums]
-            self._recent = [factor * kept for kept in self._recent]
+            self.sums = [factor * kept for kept in sums]
+            if self._recent_weight:
+                self._recent = [factor * kept for kept in self._recent]
         weight = self._log_weight + pseudo
         mean = self._log / weight
         spread = (self._log_square + pseudo * ASSUMED_SPREAD**2) / weight - mean * mean

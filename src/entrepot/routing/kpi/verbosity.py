@@ -116,7 +116,8 @@ class Level:
         being learned itself tells of the order in which the answers came.
         """
         others = 1.0 - self.weight / above.seen if above.seen else 1.0
-        return self.factor(PSEUDO_COUNT / max(others, LEAST_OTHERS))
+        pseudo = PSEUDO_COUNT / (others if others > LEAST_OTHERS else LEAST_OTHERS)
+        return (self.total + pseudo) / (self.weight + pseudo)
 
 
 class Classes:
@@ -135,12 +136,14 @@ class Classes:
 
     def factor(self, place: int) -> float:
         """Return the proportion to a model's mean that answers to prompts of a class have now."""
-        return self.every.factor(PRESENT_PSEUDO_COUNT) * self.of[place].factor()
+        every, of = self.every, self.of[place]
+        present = (every.total + PRESENT_PSEUDO_COUNT) / (every.weight + PRESENT_PSEUDO_COUNT)
+        return present * ((of.total + PSEUDO_COUNT) / (of.weight + PSEUDO_COUNT))
 
     def add(self, place: int, value: float, now_s: float) -> None:
         """Count one answer in proportion to its model's mean."""
         of = self.of[place]
-        self.every.add(value / of.factor(), now_s, window=PRESENT_WINDOW)
+        self.every.add(value / of.factor(), now_s, PRESENT_WINDOW)
         of.add(value / self.every.factor(PRESENT_PSEUDO_COUNT), now_s)
 
 
@@ -193,7 +196,9 @@ class Verbosity:
 
     def factor(self, prompt_tokens: float, key_id: int, tag_id: int) -> float:
         """Return the proportion to the mean that answers to such a prompt of this key and task have."""
-        place = prompt_class(prompt_tokens)
+        return self._factor_at(prompt_class(prompt_tokens), key_id, tag_id)
+
+    def _factor_at(self, place: int, key_id: int, tag_id: int) -> float:
         factor = self.common.factor(place) * self.classes[place].factor_of(self.whole)
         levels = self.levels
         if key_id and levels:
@@ -220,19 +225,19 @@ class Verbosity:
 
         `sender` is the key and its tag (0: none). Units: tokens of one choice; `weight` of the holder.
         """
-        key_id, tag_id = sender
-        mean = self.mean_tokens(prior_tokens)
-        expected = mean * self.factor(prompt_tokens, key_id, tag_id)
+        place, parts = prompt_class(prompt_tokens), self.parts
+        expected = self.mean_tokens(prior_tokens) * self._factor_at(place, *sender)
         part = tokens / expected
         if censored:
             part = self._placed(part, weight)
             tokens = part * expected
+            surprise = log(max(part, LOWEST_PART))
         else:
-            self.parts.add(part, weight)
-        if self.parts.weight > FADED_AT * PARTS_WINDOW * weight:
-            self.parts.scale(PARTS_WINDOW * weight / self.parts.weight)
-        watched = self._each_level(tokens, prior_tokens, prompt_tokens, sender, now_s, censored=censored)
-        self._watch(watched, part)
+            surprise = parts.add(part, weight)
+        if parts.weight > FADED_AT * PARTS_WINDOW * weight:
+            parts.scale(PARTS_WINDOW * weight / parts.weight)
+        watched = self._each_level(tokens, prior_tokens, place, sender, now_s, censored=censored)
+        self._watch(*watched, surprise)
 
     def _placed(self, part: float, weight: float) -> float:
         """Count a cut answer as spread over what was seen beyond it; return the mean of that.
@@ -248,7 +253,7 @@ class Verbosity:
         self,
         tokens: float,
         prior_tokens: float,
-        prompt_tokens: float,
+        place: int,
         sender: tuple[int, int],
         now_s: float,
         *,
@@ -260,15 +265,15 @@ class Verbosity:
         all given the same surprise, their product would pass it many times. Of a cut answer, whose length is
         partly our own expectation, no level is given what those below it explain: it would feed itself.
         """
-        place, common = prompt_class(prompt_tokens), self.common
-        levels = [(self.classes[place], self.whole), *self._levels_of(sender)]
+        common, whole = self.common, self.whole
+        levels = [(self.classes[place], whole), *self._levels_of(sender)]
         below = prod(level.factor_of(above) for level, above in levels) if censored else 1.0
         usual = tokens / (common.factor(place) * below)
-        self.whole.add(usual, now_s, window=MODEL_WINDOW)
+        whole.add(usual, now_s, MODEL_WINDOW)
         left = tokens / self.mean_tokens(prior_tokens)
         common.add(place, left / below, now_s)
         left /= common.factor(place)
-        watched = (self.whole, usual)
+        watched = (whole, usual)
         for number, (level, above) in enumerate(levels):
             if censored:
                 below /= level.factor_of(above)
@@ -286,18 +291,18 @@ class Verbosity:
         of_key = self._level((key_id, 0))
         return [(of_key, self.whole), (self._level(sender), of_key)] if tag_id else [(of_key, self.whole)]
 
-    def _watch(self, watched: tuple[Level, float], part: float) -> None:
-        """Look out for a jump. Cut answers are counted where they were placed: the others alone are short."""
-        level, value = watched
-        surprise = log(max(part, LOWEST_PART))
-        weight = self._log_weight
+    def _watch(self, level: Level, value: float, surprise: float) -> None:
+        """Look out for a jump. Cut answers are counted where they were placed: the others alone are short.
+
+        Units: `surprise` is the logarithm of the answer in proportion to what was expected.
+        """
+        weight, mean, square = self._log_weight, self._log_mean, self._log_square
         if weight >= KNOWN_AFTER:
-            spread = max(self._log_square - self._log_mean * self._log_mean, 0.01) ** 0.5
-            level.watch(value, (surprise - self._log_mean) / spread)
-        kept = min(weight, WINDOW)
-        self._log_weight = kept + 1.0
-        self._log_mean += (surprise - self._log_mean) / self._log_weight
-        self._log_square += (surprise * surprise - self._log_square) / self._log_weight
+            variance = square - mean * mean
+            level.watch(value, (surprise - mean) / (variance if variance > 0.01 else 0.01) ** 0.5)
+        self._log_weight = weight = (weight if weight < WINDOW else WINDOW) + 1.0
+        self._log_mean = mean + (surprise - mean) / weight
+        self._log_square = square + (surprise * surprise - square) / weight
 
     def _level(self, name: tuple[int, int]) -> Level:
         level = self.levels.get(name)
