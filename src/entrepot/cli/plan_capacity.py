@@ -27,7 +27,7 @@ from entrepot.cli.plan_capacity_rows import (
 )
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plots import drawing_of
-from entrepot.cli.tables import print_columns, seconds_text, share_text
+from entrepot.cli.tables import echo_wrapped, print_columns, seconds_text, share_text
 from entrepot.domain.durations import HOURS_PER_DAY
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.hosting import freed
@@ -166,14 +166,16 @@ def _print_fleet(shown: Capacity, fleet: Fleet) -> None:
     usd = sized.replicas * offer.usd_per_hour
     typer.echo()
     cost = f"{gpus} GPUs at ${usd:,.2f} an hour"
-    said = f"{fleet.demand_per_s:g} requests/s take {sized.replicas} replicas, {cost}"
+    replicas = "1 replica" if sized.replicas == 1 else f"{sized.replicas} replicas"
+    said = f"{fleet.demand_per_s:g} requests/s take {replicas}, {cost}"
     if sized.trial is None:
-        typer.echo(f"{said}, each filled as one alone: so many together were not simulated")
+        echo_wrapped(f"{said}, each filled as one alone: so many together were not simulated")
     else:
         kept = f"{share_text(sized.trial.met_share)} of them keep the SLO" if shown.promise.has_limits else ""
         waits = f"TTFT {seconds_text(sized.trial.ttft.p50)} s, p90 {seconds_text(sized.trial.ttft.p90)} s"
-        typer.echo("; ".join(part for part in (f"{said}, behind one queue", waits, kept) if part))
-    typer.echo(
+        queue = "" if sized.replicas == 1 else ", behind one queue"
+        echo_wrapped("; ".join(part for part in (f"{said}{queue}", waits, kept) if part))
+    echo_wrapped(
         f"free for something else: {free.by_batching:.0f} GPUs at the peak by full batches, and of the "
         f"{free.peak_gpus:.0f} that these take {free.mean_by_curve:.1f} on average by the day's curve"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan
+from math import isnan, nan
 
 from msgspec import Struct
 
@@ -167,9 +167,7 @@ def _time(row: Row, percentile: str, what: str = "ttft") -> str:
 
 def _speed(row: Row, percentile: str) -> str:
     """Return the tokens/s that so many users have at least."""
-    tpot_s = row.state.step_s if row.trial is None else float(getattr(row.trial.tpot, percentile))
-    if row.trial is None and percentile != "p50":
-        return NOTHING
+    tpot_s = nan if row.trial is None else float(getattr(row.trial.tpot, percentile))
     return NOTHING if isnan(tpot_s) else f"{1 / tpot_s:.1f}"
 
 

@@ -177,7 +177,9 @@ class Deploying:
             else:
                 sized = replace(base, **_sizes(layout, layout))
                 found.append(DeploymentOffer.of(sized, coefficients, tier=self.tier))
-        return _usable(found)
+        usable = _usable(found)
+        _say_unmeasured(usable)
+        return usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +254,14 @@ def _bad_layout(layout: str) -> ConfigError:
 
 def _usual_precision(device: Hardware) -> str:
     return next((name for name in _EIGHT_BITS if name in device.peak_flops), "bf16")
+
+
+def _say_unmeasured(offers: Sequence[PlannedOffer]) -> None:
+    """Say on which hardware the model, or which hardware at all, nobody measured."""
+    unseen = sorted({offer.name.split()[0] for offer in offers if not offer.known.is_seen})
+    if unseen:
+        what = f"{offers[0].model} on {', '.join(unseen)}"
+        typer.echo(f"never measured: {what}; predicted from other models and hardware", err=True)
 
 
 def _usable(offers: Sequence[PlannedOffer]) -> tuple[PlannedOffer, ...]:

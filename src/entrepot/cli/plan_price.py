@@ -19,7 +19,7 @@ from entrepot.cli.plan_load_plot import draw_loads
 from entrepot.cli.plan_loads import load_columns, loads_json, rows_by_load
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plots import drawing_of
-from entrepot.cli.tables import print_columns
+from entrepot.cli.tables import echo_wrapped, print_columns
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.equilibrium import HOSTS_ELASTICITY, Demand
 from entrepot.tokenomics.load import Mix, Overloaded
@@ -139,4 +139,7 @@ def _show(
     if isinstance(prices.given, Overloaded):
         typer.echo(f"the given load is beyond the replica: {prices.given.reason}", err=True)
     if prices.meeting is not None:
-        typer.echo(f"the load that the price brings: {prices.meeting.sentence}")
+        echo_wrapped(f"the load that the price brings: {prices.meeting.sentence}")
+    for name, trial in trials.items():
+        if trial.saturation.is_saturated:
+            echo_wrapped(f"{name}: {trial.saturation.sentence}")
