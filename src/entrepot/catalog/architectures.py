@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from entrepot.catalog.data_files import data_path
+from entrepot.catalog.quantization import stated_precision
 from entrepot.catalog.reading import Reading, Table
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.architecture import Architecture
@@ -23,12 +24,16 @@ CONFIG = "config.json"
 
 
 class ModelShape(Struct, frozen=True):
-    """An architecture, the other names of models of the same shape, and where its facts are from."""
+    """An architecture, the other names of models of the same shape, and where its facts are from.
+
+    `precision` is that of the checkpoint's weights, empty where nothing says that they are quantised.
+    """
 
     architecture: Architecture
     aliases: tuple[str, ...]
     source: str
     date: date | None
+    precision: str = ""
 
 
 def load_architectures(path: Path | None = None) -> tuple[ModelShape, ...]:
@@ -107,4 +112,5 @@ def _of_config(path: Path) -> ModelShape:
         raise ConfigError((f"{path}: expected an object, the {CONFIG} of a model",))
     stated = config.get("_name_or_path")
     name = stated if isinstance(stated, str) and stated else path.resolve().parent.name
-    return ModelShape(Architecture.from_config(name, config), (), str(path), None)
+    architecture = Architecture.from_config(name, config)
+    return ModelShape(architecture, (), str(path), None, stated_precision(config))

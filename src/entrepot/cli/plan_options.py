@@ -40,7 +40,11 @@ HardwareFile = Annotated[
 ]
 Backend = Annotated[str, typer.Option(help="vllm, sglang or trtllm; the mean of them unless given.")]
 Precision = Annotated[
-    str | None, typer.Option(help="Of the weights: fp8 where the hardware has it, else bf16, unless given.")
+    str | None,
+    typer.Option(
+        help="Of the weights; unless given that of a config.json which is quantised, else fp8 where the "
+        "hardware has it, else bf16."
+    ),
 ]
 PlannedOffer = DeploymentOffer | SplitOffer
 """A deployment that reads and answers, or workers that read and others that answer."""
@@ -155,8 +159,8 @@ class Deploying:
 
         Raises: ConfigError when a name is unknown, a layout is not of the form, or none can serve.
         """
-        shape = find_architecture(model).architecture
-        devices = load_hardware(self.hardware)
+        found_model = find_architecture(model)
+        shape, devices = found_model.architecture, load_hardware(self.hardware)
         coefficients = load_step_times()
         _check_backend(self.backend, coefficients.first_tokens)
         usual = USUAL_LAYOUTS + (MIXTURE_LAYOUTS if shape.experts else ())
@@ -167,7 +171,7 @@ class Deploying:
                 architecture=shape,
                 hardware=device,
                 backend=self.backend,
-                precision=self.precision or _usual_precision(device),
+                precision=self.precision or found_model.precision or _usual_precision(device),
                 tokens_per_step=self.tokens_per_step,
                 hides_exchange=self.hide_exchange,
             )
