@@ -16,10 +16,9 @@ import numpy as np
 
 from entrepot.catalog.data_files import data_path
 from entrepot.catalog.measured import silicon_rows
-from entrepot.catalog.silicon import measured_points
+from entrepot.catalog.silicon import answerable
 from entrepot.catalog.step_times import SHIPPED
 from entrepot.tokenomics import operating_point, step_fit, step_terms
-from entrepot.tokenomics.deployment import refuse_memory
 from entrepot.tokenomics.step_model import fit_step_times
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
@@ -42,12 +41,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=_DATA / SHIPPED, help="where to write the coefficients")
     out: Path = parser.parse_args().out
-    points = [point for point in measured_points(silicon_rows()) if refuse_memory(point.deployment) is None]
+    points, left_out = answerable(silicon_rows())
     found = fit_step_times(points, source=source_text(), rng=np.random.default_rng(_SEED))
     out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     print(
         f"{len(points)} measurements; 80 % of TPOT within {found.everything.low} to {found.everything.high}"
     )
+    for reason, count in left_out.items():
+        print(f"left out: {count} × {reason}")
     for backend, first in found.first_tokens.items():
         print(f"first tokens of {backend}: {first}")
     return 0

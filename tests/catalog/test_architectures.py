@@ -43,6 +43,31 @@ def test_a_model_is_found_by_any_of_its_names(name: str, found: str) -> None:
     assert find_architecture(name).architecture.name == found
 
 
+@pytest.mark.parametrize(
+    ("name", "found", "precision"),
+    [
+        ("RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8", "meta-llama/Llama-3.1-70B", "fp8"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "Qwen/Qwen3-235B-A22B", "fp8"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "deepseek-ai/DeepSeek-R1", "nvfp4"),
+        ("nvidia/DeepSeek-V3.1-NVFP4", "deepseek-ai/DeepSeek-V3", "nvfp4"),
+        ("Qwen/Qwen3-32B-AWQ", "Qwen/Qwen3-32B", "int4"),
+        ("unsloth/Llama-3.1-8B-Instruct-bnb-4bit", "meta-llama/Llama-3.1-8B", "int4"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", ""),
+    ],
+)
+def test_a_checkpoint_has_the_shape_of_its_model(name: str, found: str, precision: str) -> None:
+    """Tuned and quantised ones are as many as hosts; the name says in what precision they are."""
+    shape = find_architecture(name)
+    assert (shape.architecture.name, shape.precision) == (found, precision)
+
+
+@pytest.mark.parametrize("name", ["deepseek-v2", "Qwen/Qwen3-Next-80B-A3B-Instruct", "acme/llama-instruct"])
+def test_another_model_is_not_taken_for_a_checkpoint(name: str) -> None:
+    """What is left of its name names nothing."""
+    with pytest.raises(ConfigError, match="no model is called"):
+        find_architecture(name)
+
+
 def test_an_unknown_model_is_told_the_nearest() -> None:
     """And that its config.json would do."""
     with pytest.raises(ConfigError, match=r"did you mean glm-5\?; or name its config.json"):

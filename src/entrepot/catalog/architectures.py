@@ -6,18 +6,35 @@ A model hub is never asked: a planner has to give the same answer on an aeroplan
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from entrepot.catalog.data_files import data_path
 from entrepot.catalog.quantization import stated_precision
 from entrepot.catalog.reading import Reading, Table
 from entrepot.domain.errors import ConfigError
 from entrepot.tokenomics.architecture import Architecture
+
+_MADE = re.compile(
+    r"[-_](?P<made>instruct|chat|base|it|thinking|hf|fp8|fp4|nvfp4|mxfp4|awq|gptq|int4|int8|w4a16|w8a8|bf16|bnb|"
+    r"4bit|8bit|dynamic|block|kv|quantized|gguf|v\d+|\d{4})$"
+)
+_STATED = {
+    **{name: name for name in ("fp8", "nvfp4", "mxfp4", "int4", "int8", "bf16")},
+    "fp4": "nvfp4",
+    "awq": "int4",
+    "gptq": "int4",
+    "w4a16": "int4",
+    "w8a8": "int8",
+    "4bit": "int4",
+}
+"""What precision the last parts of a checkpoint's name say; a quantised one keeps its model's shape."""
 
 SHIPPED = "tokenomics/architectures.toml"
 CONFIG = "config.json"
@@ -51,8 +68,8 @@ def load_architectures(path: Path | None = None) -> tuple[ModelShape, ...]:
 def find_architecture(name_or_path: str, shapes: Iterable[ModelShape] | None = None) -> ModelShape:
     """Return the shape of a model by its name, an alias, or the path of a config.json or of its folder.
 
-    Names are compared without case; the part after the developer is enough. `shapes` are those that ship
-    with entrepot if not given.
+    Names are compared without case; the part after the developer is enough, and how a checkpoint was tuned or
+    quantised may follow (-Instruct, -FP8, -AWQ). `shapes` are those that ship with entrepot if not given.
 
     Raises: ConfigError when nothing is called so, or the configuration lacks fields.
     """
@@ -61,12 +78,24 @@ def find_architecture(name_or_path: str, shapes: Iterable[ModelShape] | None = N
         return _of_config(path if path.suffix == ".json" else path / CONFIG)
     shapes = load_architectures() if shapes is None else tuple(shapes)
     known = _by_name(shapes)
-    shape = known.get(name_or_path.lower())
+    shape = _packaged(name_or_path, known)
     if shape is None:
         near = get_close_matches(name_or_path.lower(), known, n=1)
         hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(sorted(_names(shapes)))
         raise ConfigError((f"no model is called {name_or_path!r}; {hint}; or name its {CONFIG}",))
     return shape
+
+
+def _packaged(name: str, known: Mapping[str, ModelShape]) -> ModelShape | None:
+    """Return the shape of a checkpoint by its name, whatever that says of how it was made."""
+    bare, stated = name.lower(), ""
+    shape = known.get(bare)
+    while (match := _MADE.search(bare)) is not None:
+        stated = stated or _STATED.get(match["made"], "")
+        bare = bare[: match.start()]
+        last = bare.rpartition("/")[2]
+        shape = shape or known.get(bare) or known.get(last) or known.get(last.removeprefix("meta-"))
+    return replace(shape, precision=stated) if shape is not None and stated else shape
 
 
 def _names(shapes: Iterable[ModelShape]) -> list[str]:

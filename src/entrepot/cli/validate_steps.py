@@ -11,7 +11,7 @@ import numpy as np
 
 from entrepot.catalog.fleets import load_fleet
 from entrepot.catalog.measured import SiliconRow, published_points, silicon_rows
-from entrepot.catalog.silicon import measured_points
+from entrepot.catalog.silicon import answerable
 from entrepot.catalog.step_times import load_step_times
 from entrepot.catalog.throughput import deepseek_fleet, throughput_rows
 from entrepot.cli.validation_points import Check, Point, at_least, at_most, between, near, part
@@ -46,7 +46,8 @@ class StepEvidence:
         rows = silicon_rows()
         if self._is_quick:
             rows = tuple(row for row in rows if _is_quick(row))
-        return cross_validated(measured_points(rows)), len(rows)
+        points, _ = answerable(rows)
+        return cross_validated(points), len(rows)
 
 
 def deepseek_day() -> Point:
