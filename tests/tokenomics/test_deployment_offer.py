@@ -12,6 +12,7 @@ from entrepot.catalog.architectures import find_architecture
 from entrepot.catalog.hardware import find_hardware
 from entrepot.catalog.step_times import load_step_times
 from entrepot.tokenomics.batching import Batching
+from entrepot.tokenomics.closed_loop import closed_loop
 from entrepot.tokenomics.deployment import Deployment
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
 from entrepot.tokenomics.frontier import Grid, Loads, points_of
@@ -135,3 +136,17 @@ def test_its_engine_is_as_many_replicas_with_its_clock() -> None:
     assert engine.clock == R1.replica().clock
     few = Batching(max_sequences=4)
     assert R1.engine(batching=few).batching is few
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 32])
+@pytest.mark.parametrize(
+    "model", ["meta-llama/Llama-3.1-70B", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-R1"]
+)
+def test_the_point_of_a_frontier_is_what_its_engine_shows(model: str, at_once: int) -> None:
+    """Long after the loop began: throughput within a tenth, TTFT within two fifths of the run."""
+    made = offer(model, tp=8)
+    found = made.times(Loads(*np.array([[at_once, 1024.0, 0.0, 512.0]]).T))
+    run = closed_loop(made.service(), RequestClass(1024, 512), at_once)
+    rate = at_once / (found.ttft_s[0] + 512 * found.tpot_s[0])
+    assert run.requests_per_s == pytest.approx(rate, rel=0.1)
+    assert run.ttft.mean == pytest.approx(found.ttft_s[0], rel=0.4)

@@ -73,15 +73,17 @@ def test_the_closed_form_is_what_an_engine_does(
 
 
 def test_a_lone_request_is_read_handed_over_and_answered() -> None:
-    """By hand: no waiting but for the burst; KV of 61 layers × 576 values of 16 bits over 50 GB/s."""
+    """By hand: KV of 61 layers × 576 values of 16 bits over 50 GB/s; a run begins with a burst besides."""
     found = times(R1, 1, 2048, 0.0, 512)
     read = R1.prefill.clock.step_s(0.0, 0.0, 2048, 2048 * 1024)
     assert R1.transfer_token_s == pytest.approx(61 * 576 * 2 / 50e9)
     assert R1.transfer_s == 0
     own, steps, burst, second = R1.known.first_token.waits
     all_at_once = reading_of(R1.prefill, np.array([2048.0]), np.zeros(1)).least_s[0] / 2
-    waits = own * read + steps * found.tpot_s[0] + burst * all_at_once + second
+    waits = own * read + steps * found.tpot_s[0] + second
     assert found.ttft_s[0] == pytest.approx(waits + 2048 * R1.transfer_token_s, rel=1e-6)
+    run = R1.run_times(Loads(*np.array([[1.0, 2048.0, 0.0, 512.0]]).T))
+    assert run.ttft_s[0] == pytest.approx(found.ttft_s[0] + burst * all_at_once, rel=1e-6)
     assert found.tpot_s[0] == pytest.approx(R1.decode.clock.step_s(1, 2048 + 256), rel=1e-6)
     assert found.ttft_high_s[0] == pytest.approx(found.ttft_s[0] * FIRST_TOKEN.high)
     assert found.tpot_high_s[0] == pytest.approx(found.tpot_s[0] * R1.known.spread.high)

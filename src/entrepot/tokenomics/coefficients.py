@@ -17,7 +17,7 @@ from entrepot.domain.errors import DataError
 from entrepot.tokenomics.deployment import TYPICAL, Deployment
 from entrepot.tokenomics.hardware import Hardware
 from entrepot.tokenomics.measured_point import shape_key
-from entrepot.tokenomics.operating_point import USUAL_WAITS
+from entrepot.tokenomics.operating_point import BURST, USUAL_WAITS
 from entrepot.tokenomics.step_fit import HIGHEST, LOWEST
 from entrepot.tokenomics.step_terms import TERMS, Floats
 
@@ -54,6 +54,11 @@ class FirstToken(Struct, frozen=True, kw_only=True):
     spread: Spread
     simulated: tuple[float, ...] = (1.0, 0.0, 0.0)
     simulated_spread: Spread
+
+    @property
+    def steady_waits(self) -> tuple[float, ...]:
+        """Return `waits` without the burst with which measured runs begin: what users see of a host."""
+        return tuple(0.0 if at == BURST else value for at, value in enumerate(self.waits))
 
 
 NO_SPREAD = Spread(low=1.0, high=1.0)

@@ -132,7 +132,7 @@ class DeploymentOffer:
         more = cached / np.maximum(uncached + output / 2, _LEAST)
         held_s = more * (parts[:, _KV] + parts[:, _ATTENTION])
         tpot_s = mean.tpot_s + held_s + others * across_s / per_request
-        ttft_s = mean.ttft_s(self.known.first_token.waits) + held_s + across_s
+        ttft_s = mean.ttft_s(self.known.first_token.steady_waits) + held_s + across_s
         pool = whole_replica(
             self.usd_per_hour,
             loads,

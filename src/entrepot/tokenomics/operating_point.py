@@ -32,6 +32,8 @@ USUAL_WAITS = (0.89, 10.6, 0.083, 0.0)
 be has those of its engine (`first_token`)."""
 WAITS = ("reading its prompt alone", "a step per piece", "the prompts of all at once", "a second")
 """What mean TTFT of a closed loop is a sum of; its runs begin with a burst, so that the third is in it."""
+BURST = 2
+"""The place of the third, which a loop that has gone on for long does not have."""
 _NEARLY = 1e-3
 _ROUNDS = 12  # halves its error in each; 12 leave less than the model's own
 _IS_PROMPT = np.array([name in PROMPT_TERMS for name in TERMS])

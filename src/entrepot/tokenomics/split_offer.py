@@ -8,6 +8,7 @@ thousand times as long, and both are held to each other by a test.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -183,17 +184,24 @@ class SplitOffer:
         )
 
     def times(self, loads: Loads) -> Times:
-        """Return latencies and each pool's seconds at operating points.
+        """Return latencies and each pool's seconds at operating points, long after the loop began.
 
         Approximate mean value analysis of two stations (Schweitzer's: of what is there with N requests an
         arrival sees the part (N − 1) / N). Prompts wait for workers and are read (`reading`), and first
-        tokens wait as in engines that do both, the burst with which runs begin included (`first_token`).
+        tokens wait as in engines that do both (`first_token`).
         Then KV is handed over, and decode workers answer all at once, evenly spread, in steps that take
         longer the more decode on each. The number that decode is the one at which those and the others add
         up to N, and TTFT what Little's law leaves: beyond what can be read or held, waiting. Batches that
         the decode workers' cache cannot hold do not fit, nor prompts that no prefill worker can.
         """
-        loop = _Loop.of(self, loads)
+        return self._times(loads, self.known.first_token.steady_waits)
+
+    def run_times(self, loads: Loads) -> Times:
+        """Return the same of a run as benchmarks make it, which begins with a burst of all prompts."""
+        return self._times(loads, self.known.first_token.waits)
+
+    def _times(self, loads: Loads, waits: Sequence[float]) -> Times:
+        loop = _Loop.of(self, loads, waits)
         room = self.decode.count * sequences_held(self.decode.deployment, loop.prompt, loads.output_tokens)
         decoding, is_held = loop.solved(room)
         parts, each = loop.step_parts(decoding), loop.each(decoding)
@@ -229,10 +237,11 @@ class _Loop:
     reading: Reading
     transfer_s: Array
     prompt: Array
+    waits: Sequence[float]
 
     @classmethod
-    def of(cls, offer: SplitOffer, loads: Loads) -> _Loop:
-        """Return the loop of an offer."""
+    def of(cls, offer: SplitOffer, loads: Loads, waits: Sequence[float]) -> _Loop:
+        """Return the loop of an offer whose first tokens wait so."""
         prompt = loads.uncached_tokens + loads.cached_tokens
         return cls(
             loads=loads,
@@ -242,6 +251,7 @@ class _Loop:
             reading=reading_of(offer.prefill, loads.uncached_tokens, loads.cached_tokens),
             transfer_s=offer.transfer_s + offer.transfer_token_s * prompt,
             prompt=prompt,
+            waits=waits,
         )
 
     def each(self, decoding: Array) -> Array:
@@ -260,7 +270,7 @@ class _Loop:
         step_s = self.step_parts(decoding).sum(axis=1)
         rate = decoding / (self.loads.output_tokens * step_s)
         seen = 1.0 - 1.0 / np.maximum(self.loads.batch, 1.0)
-        own, steps, burst, second = self.known.first_token.waits
+        own, steps, burst, second = self.waits
         burst_s = self.loads.batch * self.reading.least_s / self.reading.workers
         ttft_s = own * self.reading.latency_s(rate, seen) + steps * step_s + burst * burst_s + second
         ttft_s += self.transfer_s

@@ -66,7 +66,7 @@ def _offer(point: MeasuredPoint, coefficients: StepCoefficients) -> SplitOffer:
 def _predicted(offer: SplitOffer, point: MeasuredPoint) -> tuple[float, float]:
     """Return TTFT and TPOT in closed form. Units: seconds."""
     sizes = (point.concurrency, point.prompt_tokens, 0.0, point.output_tokens)
-    times = offer.times(Loads(*(np.array([size]) for size in sizes)))
+    times = offer.run_times(Loads(*(np.array([size]) for size in sizes)))
     return float(times.ttft_s[0]), float(times.tpot_s[0])
 
 
