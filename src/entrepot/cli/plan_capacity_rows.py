@@ -16,7 +16,7 @@ from entrepot.tokenomics.load import Steady
 from entrepot.tokenomics.results import Distribution
 from entrepot.tokenomics.slo_capacity import Sized, SloCapacity, Trial
 
-GIVEN, WITHIN, FULL = "as given", "within the SLO", "full batch"
+GIVEN, WITHIN, FULL = "as given", "most within the SLO", "full batch"
 OPTIONAL = ("batch", "TTFT p99", "Mtok/day", "answer p90", "goodput", "TTFT p50")
 GROWS = "grows"  # a time that is the length of the run
 

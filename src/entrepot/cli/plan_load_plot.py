@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
+from entrepot.cli.plan_capacity_rows import GIVEN, WITHIN
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
-from entrepot.cli.plan_loads import GIVEN, MEETING, SLO, rows_by_load
+from entrepot.cli.plan_loads import MEETING, rows_by_load
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plan_points import usd_text
 from entrepot.cli.plots import COLOURS, drawing_of, log_numbers, open_frame, plain, save, spread
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _LEAST_SHARE = 0.01  # of a full batch: below it a price says how idle a replica is, and nothing else
 _MARGIN = 0.8  # of the least load that is marked, where the curve begins if that is less
-_MARKS = {GIVEN: ("o", 7), SLO: ("s", 10), MEETING: ("D", 5)}  # small ones show within large ones
+_MARKS = {GIVEN: ("o", 7), WITHIN: ("s", 10), MEETING: ("D", 5)}  # small ones show within large ones
 _STYLES = ("-", "--", ":")  # by context tier
 _GAP = 0.055  # of the height of a panel: a line of text
 _SHADE = "0.92"
@@ -115,7 +116,7 @@ def _draw_prices(axes: Axes, curve: PriceCurve, mix: Mix, marks: Sequence[_Mark]
             shape,
             markersize=size,
             color="black",
-            fillstyle="none" if mark.name == SLO else "full",
+            fillstyle="none" if mark.name == WITHIN else "full",
             label=plain(_figures(mark)),
             zorder=3,
             clip_on=False,
@@ -188,7 +189,7 @@ def _draw_parts(axes: Axes, curve: PriceCurve, marks: Sequence[_Mark]) -> None:
     for mark in marks:
         axes.axvline(mark.state.rate_per_s, color="black", linewidth=1)
         shape, size = _MARKS[mark.name]
-        fill = "none" if mark.name == SLO else "full"
+        fill = "none" if mark.name == WITHIN else "full"
         axes.plot(
             [mark.state.rate_per_s],
             [100],

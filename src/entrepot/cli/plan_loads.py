@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from entrepot.cli.plan_capacity_rows import GROWS, trial_json
+from entrepot.cli.plan_capacity_rows import GIVEN, GROWS, WITHIN, trial_json
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.plan_points import number, usd_text
@@ -16,12 +16,12 @@ from entrepot.tokenomics.price import Kind, Part, PriceList
 from entrepot.tokenomics.priced_load import PricesByLoad
 from entrepot.tokenomics.slo_capacity import Trial
 
-GIVEN, SLO, MEETING = "as given", "most within the SLO", "that the price brings"
+MEETING = "that the price brings"
 
 
 def rows_by_load(offer: PlannedOffer, mix: Mix, prices: PricesByLoad) -> dict[str, tuple[Steady, PriceList]]:
     """Return state and prices at each load that has them."""
-    listed = {GIVEN: prices.given, SLO: prices.at_slo, MEETING: prices.at_meeting}
+    listed = {GIVEN: prices.given, WITHIN: prices.at_slo, MEETING: prices.at_meeting}
     replica = offer.replica()
     found = {}
     for name, one in listed.items():
