@@ -63,3 +63,9 @@ def test_a_plan_takes_the_precision_of_the_checkpoint(tmp_path: Path) -> None:
     asked = ("plan", "compare", "--model", tmp_path, "--gpu", "h100", "--layout", "tp1", "--json")
     assert entrepot(*asked).json["deployments"][0]["deployment"].endswith("int4")
     assert entrepot(*asked, "--precision", "bf16").json["deployments"][0]["deployment"].endswith("bf16")
+
+
+def test_models_that_are_published_quantised_are_planned_so() -> None:
+    """gpt-oss has no other weights than those of 4 bits; what is published in more has the usual choice."""
+    assert find_architecture("openai/gpt-oss-20b").precision == "mxfp4"
+    assert find_architecture("meta-llama/Llama-3.1-8B").precision == ""

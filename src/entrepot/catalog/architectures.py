@@ -127,7 +127,7 @@ def _shape(table: Table) -> ModelShape | None:
         for problem in error.problems:
             table.problem("config", problem)
         return None
-    return ModelShape(architecture, aliases, source, day)
+    return ModelShape(architecture, aliases, source, day, stated_precision(config))
 
 
 def _of_config(path: Path) -> ModelShape:
