@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from entrepot.cli.plan_figures import KIND_NAMES, PART_NAMES, list_prices
-from entrepot.cli.plots import COLOURS, drawing_of, open_frame, save
+from entrepot.cli.plots import COLOURS, GREY, drawing_of, open_frame, save
 from entrepot.tokenomics.fleet import Day
 from entrepot.tokenomics.frontier import Points
 from entrepot.tokenomics.pareto import Mask
@@ -62,12 +62,14 @@ def draw_frontier(points: Points, front: Mask, chosen: int | None, model: str, p
     axes = figure.subplots()
     speed, price = 1 / points.tpot_s, points.blended_usd_per_mtok()
     on_front = [int(offer) for offer in np.unique(points.offer[front])]
-    for place, offer in enumerate(on_front[: len(COLOURS)]):
+    for place, offer in enumerate(on_front):
         own = points.fits & (points.offer == offer)
-        colour = COLOURS[place]
+        is_named = place < len(COLOURS)
+        colour = COLOURS[place] if is_named else GREY
+        name = points.grid.offers[offer].name if is_named else "others" if place == len(COLOURS) else None
         axes.plot(speed[own], price[own], ".", color=colour, markersize=3, alpha=0.4)
         best = front & own
-        axes.plot(speed[best], price[best], "o", color=colour, label=points.grid.offers[offer].name)
+        axes.plot(speed[best], price[best], "o", color=colour, label=name)
     if chosen is not None:
         axes.plot(
             speed[chosen], price[chosen], "*", color="black", markersize=14, label="cheapest in the SLO"

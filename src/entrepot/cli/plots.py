@@ -28,7 +28,7 @@ _MOST_TICKS = 12
 # Okabe and Ito's colours, told apart by people who see few; grey is for the rest.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _DARK = ("#0072B2", "#D55E00", "#009E73")  # white numbers read better on these
-_GREY = "#999999"
+GREY = "#999999"
 _REST = "others"
 
 Series = list[tuple[str, str, list[int]]]  # a group, its colour, its tokens by period
@@ -93,7 +93,7 @@ def _series(result: Shares) -> Series:
     named = list(zip(result.groups, COLOURS, columns, strict=False))[:_MOST_GROUPS]
     rest = columns[_MOST_GROUPS:]
     if rest:
-        named.append((_REST, _GREY, [sum(amounts) for amounts in zip(*rest, strict=True)]))
+        named.append((_REST, GREY, [sum(amounts) for amounts in zip(*rest, strict=True)]))
     return named
 
 
@@ -110,7 +110,7 @@ def _draw_parts(axes: Axes, series: Series, labels: list[str]) -> None:
         bottoms = [bottom + part for bottom, part in zip(bottoms, parts, strict=True)]
     for at, total in enumerate(totals):
         if not total and len(labels) <= _MOST_LABELLED:
-            axes.text(at, 0.5, "no tokens", ha="center", va="center", color=_GREY, rotation=90)
+            axes.text(at, 0.5, "no tokens", ha="center", va="center", color=GREY, rotation=90)
     axes.set_ylim(0, 1)
     axes.set_title("share of tokens", fontsize="medium")
     open_frame(axes)
