@@ -16,8 +16,10 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from entrepot.cli.validate_loads import SPEEDS, TRACE, trace_requests
+from entrepot.cli.trace_requests import trace_requests
+from entrepot.cli.validate_loads import SPEEDS, TRACE
 from entrepot.cli.validate_speed import ENGINE, LINEAR, OUTPUT, TOKENS_PER_S, overload
+from entrepot.replay.trace_files import load_trace
 from entrepot.tokenomics.arrivals import Requests
 from entrepot.tokenomics.engine import simulate
 from entrepot.tokenomics.trace_run import run_trace
@@ -71,7 +73,7 @@ def timed(requests: Requests) -> float:
 
 def replay_azure(faster: float) -> Figures:
     """Return what the trace shows, sent so many times faster than it was."""
-    requests = trace_requests(faster)
+    requests = trace_requests(load_trace(TRACE), faster=faster)
     began = perf_counter()
     shown = run_trace(ENGINE, requests)
     return {

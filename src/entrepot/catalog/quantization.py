@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from entrepot.tokenomics.config_fields import NESTED
+
 _BY_METHOD = {
     "fp8": "fp8",
     "fbgemm_fp8": "fp8",
@@ -18,12 +20,11 @@ _BY_METHOD = {
     "compressed-tensors": "",
 }
 _BY_BITS = {4: "int4", 8: "int8"}
-_NESTED = ("text_config", "llm_config", "language_config")
 
 
 def stated_precision(config: Mapping[str, object]) -> str:
     """Return the precision of quantised weights that a configuration states, empty when it states none."""
-    for part in (config, *(config.get(key) for key in _NESTED)):
+    for part in (config, *(config.get(key) for key in NESTED)):
         if isinstance(part, Mapping) and isinstance(stated := part.get("quantization_config"), Mapping):
             return _precision(stated)
     return ""

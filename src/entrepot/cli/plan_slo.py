@@ -12,12 +12,12 @@ from msgspec import Struct
 from entrepot.cli import plan_options as options
 from entrepot.cli.plan_options import PlannedOffer
 from entrepot.cli.progress import progress_bar
+from entrepot.cli.trace_requests import trace_requests
 from entrepot.domain.errors import ConfigError
 from entrepot.replay.trace_files import load_trace
-from entrepot.tokenomics.arrivals import BLOCK_TOKENS, Requests
+from entrepot.tokenomics.arrivals import Requests
 from entrepot.tokenomics.load import Mix, Overloaded, RequestClass
 from entrepot.tokenomics.price import Tier
-from entrepot.tokenomics.replica import PrefixCache as PrefixBlocks
 from entrepot.tokenomics.results import Limits
 from entrepot.tokenomics.slo_capacity import (
     SHARE,
@@ -157,21 +157,10 @@ def trial_of(
 
 
 def _trace_requests(name: str, prefix_cache_tokens: int) -> Requests:
-    """Return the requests of a trace, with what a replica that got them all still has of their beginnings."""
-    sent = load_trace(name).requests
-    if len(sent) < 2 or sent[-1].at_s <= sent[0].at_s:
+    trace = load_trace(name)
+    if len(trace.requests) < 2 or trace.span_s <= 0:
         raise ConfigError((f"--trace {name}: its requests all come at once: a load needs some time",))
-    cache = PrefixBlocks(prefix_cache_tokens)
-    cached = []
-    for one in sent:
-        cached.append(min(cache.leading(one.blocks) * BLOCK_TOKENS, max(0, one.prompt_tokens - 1)))
-        cache.keep(one.blocks)
-    return Requests(
-        np.array([one.at_s for one in sent], dtype=np.float64),
-        np.array([max(1, one.prompt_tokens) for one in sent], dtype=np.int64),
-        np.array([max(1, one.output_tokens) for one in sent], dtype=np.int64),
-        np.array(cached, dtype=np.int64),
-    )
+    return trace_requests(trace, prefix_cache_tokens=prefix_cache_tokens)
 
 
 def _classes(sent: Requests) -> tuple[RequestClass, ...]:

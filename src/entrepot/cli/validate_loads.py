@@ -9,9 +9,9 @@ import numpy as np
 
 from entrepot.catalog.load_lessons import load_configurations, load_deployments, load_lessons
 from entrepot.catalog.step_times import load_step_times
+from entrepot.cli.trace_requests import trace_requests
 from entrepot.cli.validation_points import Check, Point, Rows, at_most, part
 from entrepot.replay.trace_files import load_trace
-from entrepot.tokenomics.arrivals import Requests, requests_of
 from entrepot.tokenomics.cost_by_load import Configuration, fit_two, unit_draws
 from entrepot.tokenomics.cost_by_load_report import RowError, Spread, row_errors, summarise
 from entrepot.tokenomics.deployment_offer import DeploymentOffer
@@ -126,23 +126,14 @@ def ttft_is_queueing(evidence: LoadEvidence) -> Point:
     )
 
 
-def trace_requests(faster: float, *, limit: int | None = None) -> Requests:
-    """Return the first requests of the trace, sent so many times faster than they were."""
-    sent = load_trace(TRACE).first(limit).requests
-    return requests_of(
-        np.array([request.at_s for request in sent]) / faster,
-        np.array([request.prompt_tokens for request in sent]),
-        np.array([request.output_tokens for request in sent]),
-    )
-
-
 def trace_rows(evidence: LoadEvidence) -> Rows:
     """Return what the trace shows at three loads on the first configuration, as two of its rows fit it."""
     draws = unit_draws(np.random.default_rng(_SEED), _DRAWS)
     engine = fit_two(evidence.configurations[0], load_lessons(), draws).engine
+    trace = load_trace(TRACE).first(_QUICK_REQUESTS if evidence.is_quick else None)
     rows: dict[str, dict[str, float | str]] = {}
     for faster in SPEEDS:
-        requests = trace_requests(faster, limit=_QUICK_REQUESTS if evidence.is_quick else None)
+        requests = trace_requests(trace, faster=faster)
         shown = run_trace(engine, requests)
         rows[f"{requests.rate:.1f} requests/s"] = {
             "TTFT p50 s": shown.ttft.p50,

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from entrepot.domain.errors import ConfigError
 
-_NESTED = ("text_config", "llm_config", "language_config")  # where multimodal models keep the language model
+NESTED = ("text_config", "llm_config", "language_config")
+"""Where multimodal models keep the language model."""
 
 
 class ConfigFields:
@@ -23,7 +24,7 @@ class ConfigFields:
         self.name = name
         self._values = dict(config)
         self._problems: list[str] = []
-        for key in _NESTED:
+        for key in NESTED:
             inner = config.get(key)
             if isinstance(inner, Mapping):
                 self._values.update({str(field): value for field, value in inner.items()})

@@ -1,7 +1,7 @@
 """How long first tokens wait, beyond what steps explain: fitted to mean TTFT, by backend.
 
 Engines look for new requests only every few steps, and some hold tokens back to send several at once: a lone
-prompt on an idle SGLang waits as long as 24 of its steps, on vLLM as three. Neither a roofline nor a queue
+prompt on an idle SGLang waits as long as twenty of its steps, on vLLM as two. Neither a roofline nor a queue
 says so, and it differs by engine more than by hardware. TPOT says nothing of it, so that it is fitted apart.
 """
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from entrepot.domain.errors import DataError
 from entrepot.tokenomics.coefficients import levels_of, spread_for
-from entrepot.tokenomics.deployment import refuse_memory
 from entrepot.tokenomics.measured_point import MeasuredPoint
 from entrepot.tokenomics.measured_series import Groups, straddling_pairs
 from entrepot.tokenomics.step_model import HeldOut, held_out, spreads_of
@@ -34,18 +33,18 @@ class CrossValidation(Struct, frozen=True):
     unseen: HeldOut
 
 
-def cross_validated(points: Iterable[MeasuredPoint]) -> CrossValidation:
+def cross_validated(points: Sequence[MeasuredPoint]) -> CrossValidation:
     """Return what five fits, each without a fifth of the series, predict of the rest.
 
+    Shapes: n points, all of deployments that fit in memory.
     Raises: DataError when nearly equal measurements are in different folds: a test that is none.
     """
-    possible = tuple(point for point in points if refuse_memory(point.deployment) is None)
-    groups = Groups(possible)
-    folds = groups.folds(possible, _FOLDS)
-    if straddling_pairs(possible, folds):
+    groups = Groups(points)
+    folds = groups.folds(points, _FOLDS)
+    if straddling_pairs(points, folds):
         raise DataError("nearly equal measurements are in different folds: the split of series is wrong")
     names = [str(fold) for fold in folds]
-    return CrossValidation(possible, groups, names, held_out(possible, names))
+    return CrossValidation(tuple(points), groups, names, held_out(points, names))
 
 
 def tpot_figures(done: CrossValidation, *, rows: int) -> dict[str, object]:
